@@ -30,10 +30,11 @@ from engine.timing import Stamp
 Arrival = Literal["each", "batch", "latest"]
 Mode = Literal["file", "live"]
 S = TypeVar("S")
+T = TypeVar("T", covariant=True)
 
 
 class Tunable:
-    """Marks a config field that may change while running: `Annotated[float, Meta(ge=0), TUNABLE]`."""
+    """Marks a config field that may change while running: `Annotated[float, TUNABLE]`."""
 
 
 TUNABLE = Tunable()
@@ -59,10 +60,10 @@ class Port(Struct, frozen=True):
     optional: bool = False  # `T | None`: delivered one at a time, merged by time with its siblings
 
 
-class PerStream(Protocol[S]):
-    """State of an operator, one value per stream; the engine forgets a stream that ended or broke."""
+class PerStream(Protocol[T]):
+    """State of an operator, one value per stream; the engine forgets ended or broken streams."""
 
-    def __getitem__(self, stream_id: str) -> S: ...
+    def __getitem__(self, stream_id: str) -> T: ...
     def __contains__(self, stream_id: object) -> bool: ...
     def __len__(self) -> int: ...
 
@@ -84,7 +85,7 @@ class OpContext(Protocol):
         """A mapping that makes the value of a stream when first asked for it."""
 
     def stamp(self, pts: int, time_base: Any, capture_ns: int | None = None) -> Stamp:
-        """Sources: the stamp of the next frame. The engine fills stream, seq, epoch and deadline."""
+        """Sources: the stamp of the next frame. The engine fills the rest of its fields."""
 
     def discontinuity(self, cause: str) -> None:
         """Sources: the stream broke off here and goes on. Travels in front of the next frame."""
@@ -138,6 +139,11 @@ class Operator(Generic[C]):
         """The caps of an output where the config decides them; the signature's by default."""
         return cls.outputs[port].caps
 
+    @classmethod
+    def reaches_beyond_host(cls, config: Any) -> bool:
+        """Whether others than this host can see what arrives; a sink on loopback overrides this."""
+        return cls.network_sink
+
     def open(self, ctx: OpContext) -> None:
         """Acquire what `process` needs. Heavy imports belong here, not at the top of the module."""
 
@@ -145,7 +151,7 @@ class Operator(Generic[C]):
         raise NotImplementedError(f"{type(self).__name__} has no process")
 
     def reset(self, stream_id: str) -> Any:
-        """Forget the stream (end, break, epoch, seek). May return what `process` could: the rest."""
+        """Forget the stream (end, break, epoch, seek). May return the rest, as `process` does."""
 
     def close(self) -> None:
         """Finish what was written. Called once, also after an error in `process`."""

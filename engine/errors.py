@@ -1,4 +1,4 @@
-"""The exceptions of the engine: one small tree, every message says what came, what was allowed, what to do."""
+"""The exceptions of the engine: one small tree; each says what came, what is allowed, a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames and what else travels along an edge: pixels with a stamp, caps and records, and signals."""
+"""Frames and what else travels along an edge: pixels with stamp, caps and records; signals."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ CAUSES: tuple[Cause, ...] = ("late", "queue_full", "stale_epoch", "quarantined",
 
 
 class EdgeSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One edge, written at its consumer. In a file graph every edge blocks, whatever `full` says."""
+    """One edge, written at its consumer. In a file graph every edge blocks, despite `full`."""
 
     from_: Annotated[str, Meta(description="producer: node or node.port")] = field(name="from")
     queue: (

@@ -10,7 +10,7 @@ NANOSECONDS = Fraction(1, 1_000_000_000)
 
 
 class Stamp(Struct, frozen=True, gc=False):
-    """Identity and time of one frame. Survives every operator unchanged unless it makes new frames."""
+    """Identity and time of one frame. Survives every operator that does not make new frames."""
 
     stream_id: str
     pts: int  # presentation time in ticks of time_base
