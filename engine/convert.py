@@ -15,6 +15,7 @@ from msgspec.structs import FieldInfo
 from engine.errors import Problem
 
 S = TypeVar("S", bound=Struct)
+MANY = 12  # names listed in a hint
 
 
 class Place:
@@ -40,7 +41,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, words, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(words)}" if words else "there are none"
+    more = f" and {len(words) - MANY} more" if len(words) > MANY else ""
+    return f"known: {', '.join(words[:MANY])}{more}" if words else "there are none"
 
 
 def convert_struct(kind: type[S], data: object, place: Place) -> S | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
 from importlib import resources
@@ -20,21 +19,32 @@ from engine.graph import default_of
 from engine.spec import GraphSpec, NodeSpec
 
 GRAPHS = "graphs"  # the package that holds the graphs that come with the program
+TOP_KEYS = tuple(info.encode_name for info in msgspec.structs.fields(GraphSpec))
+NODE_KEYS = tuple(info.encode_name for info in msgspec.structs.fields(NodeSpec))
 
 
 def load_graph(path_or_name: str | Path) -> GraphSpec:
     """Read a graph file; a bare name such as `guard` means a graph that comes with the program."""
-    text, source = _read(str(path_or_name))
-    return parse_graph(text, source)
+    return spec_from_data(read_data(path_or_name), str(path_or_name))
 
 
 def parse_graph(text: str, source: str = "graph") -> GraphSpec:
     """The spec written in `text`; GraphError names everything that is wrong with its form."""
+    return spec_from_data(parse_data(text, source), source)
+
+
+def read_data(path_or_name: str | Path) -> object:
+    """The plain data in a graph file, its form not yet checked."""
+    return parse_data(*_read(str(path_or_name)))
+
+
+def parse_data(text: str, source: str) -> object:
+    """The plain data in YAML text; GraphError with line numbers when it is not well formed."""
     problems: list[Problem] = []
     data = read_document(text, problems)
     if problems:
         raise GraphError(source, problems)
-    return spec_from_data(data, source)
+    return data
 
 
 def spec_from_data(data: object, source: str) -> GraphSpec:
@@ -77,15 +87,24 @@ def dump_graph(spec: GraphSpec) -> str:
 
 
 def apply_overrides(spec: GraphSpec, assignments: Iterable[str]) -> GraphSpec:
-    """The spec with `--set` values put in. The value is read as YAML. The path is one of
+    """The spec with `--set` values put in; see `override`."""
+    data = to_data(spec)
+    problems: list[Problem] = []
+    override(data, assignments, problems)
+    read = read_spec(data, problems)
+    if problems or read is None:
+        raise GraphError(spec.graph, problems)
+    return read
+
+
+def override(data: object, assignments: Iterable[str], problems: list[Problem]) -> None:
+    """Put `path=value` assignments into a graph's plain data. The value is read as YAML. Paths:
 
     `mode=file` (a key of the graph), `workers.gpu.host=10.0.0.2`, `detect.worker=gpu`,
     `detect.inputs.frames.queue=2`, `detect.batch.max_size=8`, `cam.streams.door.uri=...`,
     `detect.config.min_score=0.6`, or in short `detect.min_score=0.6`. Whether the operator has such
     a config field is told by `check`.
     """
-    data = copy.deepcopy(to_data(spec))
-    problems: list[Problem] = []
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
@@ -93,39 +112,34 @@ def apply_overrides(spec: GraphSpec, assignments: Iterable[str]) -> GraphSpec:
             continue
         try:
             value = read_value(text)
-        except yaml.YAMLError as error:
-            problems.append(Problem("", f"--set {path}", f"{show(text)} is no value: {error}"))
+        except yaml.YAMLError:
+            problems.append(Problem("", f"--set {path}", f"{show(text)} is no YAML value"))
             continue
-        _assign(data, path.split("."), value, problems)
-    read = read_spec(data, problems)
-    if problems or read is None:
-        raise GraphError(spec.graph, problems)
-    return read
+        if isinstance(data, dict):
+            _assign(data, path.split("."), value, problems)
 
 
 def _assign(data: dict[str, Any], path: list[str], value: Any, problems: list[Problem]) -> None:
-    nodes = data.setdefault("nodes", {})
-    if path[0] in nodes and len(path) > 1:
-        node_keys = [info.encode_name for info in msgspec.structs.fields(NodeSpec)]
-        rest = path[1:] if path[1] in node_keys else ["config", *path[1:]]
-        place = Place(problems, path[0])
-        if (
-            rest[0] == "inputs"
-            and len(rest) > 2
-            and rest[1] not in nodes[path[0]].get("inputs", {})
-        ):
-            wired = nodes[path[0]].get("inputs", {})
-            place.inside(".".join(rest)).report("no such input is wired", nearest(rest[1], wired))
-            return
-        _put(nodes[path[0]], rest, value, place)
-    elif path[0] in _top_keys() and (len(path) == 1 or path[0] == "workers"):
+    nodes = data.get("nodes", {})
+    first, *rest = path
+    if rest and isinstance(nodes, dict) and isinstance(nodes.get(first), dict):
+        _assign_in_node(nodes[first], rest, value, Place(problems, first))
+    elif first in TOP_KEYS and bool(rest) == (first == "workers"):
         _put(data, path, value, Place(problems))
     else:
-        known = list(nodes) if len(path) > 1 else _top_keys()
-        kind = "node" if len(path) > 1 else "key of the graph"
-        Place(problems).inside(f"--set {'.'.join(path)}").report(
-            f"there is no {kind} '{path[0]}'", nearest(path[0], known)
-        )
+        known, kind = (nodes, "node") if rest else (TOP_KEYS, "key of the graph")
+        place = Place(problems, "", f"--set {'.'.join(path)}")
+        place.report(f"there is no {kind} '{first}'", nearest(first, known))
+
+
+def _assign_in_node(node: dict[str, Any], path: list[str], value: Any, place: Place) -> None:
+    path = path if path[0] in NODE_KEYS else ["config", *path]
+    if path[0] in ("inputs", "streams") and len(path) > 2:
+        there = node.get(path[0]) or {}
+        if path[1] not in there:
+            place.inside(".".join(path)).report(f"there is no '{path[1]}'", nearest(path[1], there))
+            return
+    _put(node, path, value, place)
 
 
 def _put(target: dict[str, Any], path: list[str], value: Any, place: Place) -> None:
@@ -136,10 +150,6 @@ def _put(target: dict[str, Any], path: list[str], value: Any, place: Place) -> N
             place.report(f"has the value {show(target)}, so nothing can be set inside it")
             return
     target[path[-1]] = value
-
-
-def _top_keys() -> list[str]:
-    return [info.encode_name for info in msgspec.structs.fields(GraphSpec)]
 
 
 def _compact(struct: Struct) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""The third stage of `check`: what travels along each edge, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.caps import NEGOTIATED, Caps
+from engine.contract import Config, Operator
+from engine.convert import Place, nearest
+from engine.draft import DraftNode
+from engine.errors import Problem
+from engine.wiring import DraftEdge
+
+Outputs = dict[tuple[str, str], Caps]  # (node, output port) -> what comes out
+Complete = Callable[[DraftNode, Caps], Caps]
+POLICY_FIELDS = ("like", "label", "cleans")
+
+
+def resolve_caps(
+    order: Iterable[str],
+    nodes: Mapping[str, DraftNode],
+    edges: Sequence[DraftEdge],
+    complete: Complete = lambda node, caps: caps,
+) -> Outputs:
+    """The caps of every output of `nodes`, followed from the sources along `like`.
+
+    `complete` may fill in what an output leaves open, before its consumers are looked at. What
+    comes over a back edge is not followed.
+    """
+    outputs: Outputs = {}
+    for name in order:
+        node = nodes.get(name)
+        if node is None or node.op is None:
+            continue
+        arriving = {
+            edge.consumer_port: _narrow(edge.input.caps, outputs[edge.producer, edge.producer_port])
+            for edge in edges
+            if edge.consumer == name
+            and edge.input is not None
+            and (edge.producer, edge.producer_port) in outputs
+        }
+        for port in node.op.outputs:
+            own = declared_caps(node, port)
+            caps = _follow(own, arriving.get(own.like or ""))
+            if caps.device == "cuda":
+                caps = msgspec.structs.replace(caps, device=node.spec.device)
+            outputs[name, port] = complete(node, caps)
+    return outputs
+
+
+def declared_caps(node: DraftNode, port: str) -> Caps:
+    """What the operator says about an output; where its streams differ, what they agree on."""
+    assert node.op is not None
+    if not node.configs:
+        return node.op.outputs[port].caps
+    said = [node.op.output_caps(config, port) for config in node.configs]
+    common = {
+        field: getattr(said[0], field)
+        for field in Caps.__struct_fields__
+        if all(getattr(caps, field) == getattr(said[0], field) for caps in said)
+    }
+    return Caps(**common)
+
+
+def describable(nodes: Mapping[str, DraftNode], problems: list[Problem]) -> dict[str, DraftNode]:
+    """The nodes whose operators describe their outputs without raising, `like` naming an input."""
+    before = len(problems)
+    for node in nodes.values():
+        for port in node.op.outputs if node.op else ():
+            place = Place(problems, node.name, "op")
+            try:
+                like = declared_caps(node, port).like
+            except Exception as error:  # noqa: BLE001  operators' own code, told with its cause
+                place.report(f"output_caps for '{port}' raised {type(error).__name__}: {error}")
+                continue
+            if node.op and like is not None and like not in node.op.inputs:
+                message = f"output '{port}' is like '{like}', which is no input"
+                place.report(message, nearest(like, node.op.inputs))
+    wrong = {problem.node for problem in problems[before:]}
+    return {name: node for name, node in nodes.items() if name not in wrong}
+
+
+def check_agreement(
+    nodes: Mapping[str, DraftNode],
+    edges: Sequence[DraftEdge],
+    outputs: Outputs,
+    problems: list[Problem],
+) -> None:
+    """Consumers accept what comes, and labelled content reaches no sink that others can see."""
+    for edge in edges:
+        given = outputs.get((edge.producer, edge.producer_port))
+        if given is None or edge.input is None:
+            continue
+        consumer = nodes[edge.consumer]
+        _check_caps(edge, given, consumer, edge.place(problems))
+        held = labels(given) - set(edge.spec.allow)
+        if held and _reaches_beyond_host(consumer):
+            names = ", ".join(sorted(held))
+            edge.place(problems).report(
+                f"content labelled {names} from '{edge.producer}' would leave this host",
+                f"put an operator before it that cleans it, or say allow: [{names}]",
+            )
+
+
+def labels(caps: Caps) -> set[str]:
+    """The labels on an output."""
+    return set(caps.label.split("|")) if caps.label else set()
+
+
+def _check_caps(edge: DraftEdge, given: Caps, consumer: DraftNode, place: Place) -> None:
+    assert edge.input is not None
+    wanted = edge.input.caps
+    if wanted.device == "cuda":
+        if consumer.spec.device == "cpu":
+            place.report("needs frames on a GPU, and this node is on cpu", "device: cuda:0")
+            return
+        wanted = msgspec.structs.replace(wanted, device=consumer.spec.device)
+    wrong = wanted.mismatches(given)
+    if not wrong:
+        return
+    on_device = wrong[0].startswith("device")
+    remedy = "copy to the other device between" if on_device else "convert between"
+    place.report(f"{'; '.join(wrong)}, from '{edge.producer}.{edge.producer_port}'", remedy)
+
+
+def _reaches_beyond_host(node: DraftNode) -> bool:
+    op: type[Operator[Any]] | None = node.op
+    if op is None or not op.network_sink:
+        return False
+    configs: tuple[Config, ...] = node.configs
+    return not configs or any(op.reaches_beyond_host(config) for config in configs)
+
+
+def _narrow(accepted: Caps, given: Caps) -> Caps:
+    """What arrives at a port that accepts some of what is given."""
+    changes: dict[str, Any] = {}
+    for field in NEGOTIATED:
+        mine, theirs = getattr(accepted, field), getattr(given, field)
+        if theirs is None:
+            changes[field] = mine
+        elif mine is not None and isinstance(theirs, str):
+            common = [option for option in theirs.split("|") if option in mine.split("|")]
+            changes[field] = "|".join(common) or theirs
+    return msgspec.structs.replace(given, **changes)
+
+
+def _follow(own: Caps, arrived: Caps | None) -> Caps:
+    """An output's caps, what it leaves open taken from the input that it is `like`."""
+    if arrived is None:
+        return own
+    changes: dict[str, Any] = {
+        field: getattr(arrived, field)
+        for field in Caps.__struct_fields__
+        if field not in POLICY_FIELDS and getattr(own, field) is None
+    }
+    cleaned = set(own.cleans.split("|")) if own.cleans else set()
+    kept = labels(own) | (labels(arrived) - cleaned)
+    return msgspec.structs.replace(own, **changes, label="|".join(sorted(kept)) or None)
