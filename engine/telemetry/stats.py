@@ -40,7 +40,7 @@ class Histogram(Struct):
         for index in sorted(self.bins):
             seen += self.bins[index]
             if seen >= wanted:
-                return SMALLEST_NS * GROWTH ** (index + 0.5) / 1e6
+                return float(SMALLEST_NS * GROWTH ** (index + 0.5) / 1e6)
         return 0.0
 
     def cumulative(self, bounds_ms: tuple[float, ...]) -> list[tuple[float, int]]:

@@ -1,0 +1,1 @@
+"""Running a plan: lanes inside workers, workers under a supervisor."""

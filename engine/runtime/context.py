@@ -1,0 +1,95 @@
+"""What an operator is given in `open`: resources, state per stream, stamps, reports, outputs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from engine.clock import Clock
+from engine.contract import Mode, PerStream
+from engine.state import StreamStates
+from engine.timing import Stamp
+
+S = TypeVar("S")
+
+
+class Host(Protocol):
+    """What a context needs of the worker it lives in."""
+
+    clock: Clock
+    mode: Mode
+    out_dir: Path
+    incarnation: int
+    latency_budget_ns: int | None
+
+    def epoch_of(self, stream_id: str) -> int: ...
+    def report(self, code: str, node: str, stream_id: str, message: str) -> None: ...
+    def publish(self, topic: str, payload: bytes) -> None: ...
+
+
+class LaneContext:
+    """The engine's OpContext."""
+
+    def __init__(self, host: Host, node: str, stream_id: str, device: str, threads: int) -> None:
+        self.node = node
+        self.stream_id = stream_id
+        self.device = device
+        self.threads = threads
+        self.clock = host.clock
+        self.mode: Mode = host.mode
+        self.exits = ExitStack()
+        self.stop = threading.Event()
+        self.breaks: list[str] = []
+        self._states: list[StreamStates[Any]] = []
+        self._host = host
+        self._seq = 0
+
+    def enter(self, manager: AbstractContextManager[S]) -> S:
+        return self.exits.enter_context(manager)
+
+    def per_stream(self, make: Callable[[str], S]) -> PerStream[S]:
+        states = StreamStates(make)
+        self._states.append(states)
+        return states
+
+    def forget(self, stream_id: str) -> None:
+        """Drop what the operator keeps of a stream."""
+        for states in self._states:
+            states.forget(stream_id)
+
+    def stamp(self, pts: int, time_base: Any, capture_ns: int | None = None) -> Stamp:
+        captured = self.clock.now_ns() if capture_ns is None else capture_ns
+        budget = self._host.latency_budget_ns
+        seq, self._seq = self._seq, self._seq + 1
+        return Stamp(
+            stream_id=self.stream_id,
+            pts=pts,
+            time_base=time_base if isinstance(time_base, Fraction) else Fraction(time_base),
+            capture_ns=captured,
+            seq=seq,
+            epoch=self._host.epoch_of(self.stream_id),
+            deadline_ns=None if budget is None else captured + budget,
+        )
+
+    def discontinuity(self, cause: str) -> None:
+        self.breaks.append(cause)
+
+    def report(self, code: str, message: str) -> None:
+        self._host.report(code, self.node, self.stream_id, message)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        self._host.publish(topic, payload)
+
+    def output_path(self, path: str) -> Path:
+        target = self._host.out_dir / path
+        if self._host.incarnation:  # never over what an earlier life of this worker wrote
+            target = target.with_stem(f"{target.stem}-r{self._host.incarnation}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def stopping(self) -> bool:
+        return self.stop.is_set()

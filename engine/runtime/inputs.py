@@ -1,0 +1,414 @@
+"""How a lane gets its work: items of its input edges put together as the ports and the join ask."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from engine.contract import Mode, Port
+from engine.frame import Batch, Frame, Item, Latest, Signal, StreamEnd, Watermark
+from engine.plan import PlannedNode
+from engine.spec import JoinSpec
+from engine.transport.link import Inbox
+
+HELD = 32  # items a join holds per port before it stops taking (file) or forgets (live)
+
+
+@dataclass(slots=True)
+class Work:
+    """Arguments for one call of `process`, and the frames in it with the edge each came by."""
+
+    arguments: dict[str, Any]
+    frames: list[tuple[Inbox, Frame]]
+
+    @property
+    def newest(self) -> Frame:
+        return self.frames[-1][1]
+
+
+class Inputs(Protocol):
+    """What a lane asks in turn: work, a signal to handle, or None when there is nothing yet."""
+
+    def next(self, now_ns: int) -> Work | Signal | None: ...
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        """How long the lane may sleep unless the bell rings; None means until it rings."""
+
+    @property
+    def finished(self) -> bool: ...
+
+
+def make_inputs(
+    node: PlannedNode, ports: Mapping[str, Port], inboxes: Mapping[str, Inbox], mode: Mode
+) -> Inputs:
+    """The way of gathering that a node's ports ask for."""
+    latest = {name: Latest[Frame]() for name in inboxes if ports[name].arrival == "latest"}
+    driving = {name: box for name, box in inboxes.items() if name not in latest}
+    idle = {name: Latest[Frame]() for name, p in ports.items() if p.arrival == "latest"}
+    values = idle | latest
+    slow = {name: inboxes[name] for name in latest}
+    if len(driving) == 1:
+        name, inbox = next(iter(driving.items()))
+        if ports[name].arrival == "batch":
+            return BatchInputs(name, inbox, node, mode, Side(values, slow))
+        return SingleInputs(name, inbox, ports, Side(values, slow))
+    if all(ports[name].optional for name in driving):
+        return MergeInputs(driving, mode, Side(values, slow))
+    return JoinInputs(driving, node.join or JoinSpec(), mode, Side(values, slow))
+
+
+class Side:
+    """The `Latest` ports: emptied before every call, so that the newest value is what is used."""
+
+    def __init__(self, values: dict[str, Latest[Frame]], inboxes: dict[str, Inbox]) -> None:
+        self._values = values
+        self._inboxes = inboxes
+
+    def refresh(self) -> bool:
+        """Take what has come. True once every connected port has had a value."""
+        for name, inbox in self._inboxes.items():
+            while (item := inbox.take()) is not None:
+                if isinstance(item, Frame):
+                    self._values[name].value = item
+        return all(
+            self._values[name].value is not None or inbox.closed
+            for name, inbox in self._inboxes.items()
+        )
+
+    @property
+    def arguments(self) -> dict[str, Latest[Frame]]:
+        return self._values
+
+
+class SingleInputs:
+    """One port, one item at a time. Unconnected optional ports are None."""
+
+    def __init__(self, name: str, inbox: Inbox, ports: Mapping[str, Port], side: Side) -> None:
+        self._name = name
+        self._inbox = inbox
+        self._side = side
+        self._absent = {n: None for n, p in ports.items() if p.optional and n != name}
+
+    def next(self, now_ns: int) -> Work | Signal | None:
+        if not self._side.refresh():
+            return None
+        item = self._inbox.take()
+        if not isinstance(item, Frame):
+            return item
+        arguments = {self._name: item, **self._absent, **self._side.arguments}
+        return Work(arguments, [(self._inbox, item)])
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        return None
+
+    @property
+    def finished(self) -> bool:
+        return self._inbox.closed
+
+
+class BatchInputs:
+    """Up to `max_size` frames across streams. Live: waits at most `max_wait_ms`; file: fills up."""
+
+    def __init__(self, name: str, inbox: Inbox, node: PlannedNode, mode: Mode, side: Side) -> None:
+        batch = node.batch
+        self._name = name
+        self._inbox = inbox
+        self._side = side
+        self._max_size = batch.max_size if batch else 1
+        self._patience_ns = int(batch.max_wait_ms * 1e6) if batch else 0
+        self._fill = mode == "file"
+        self._frames: list[Frame] = []
+        self._since_ns = 0
+        self._signal: Signal | None = None
+
+    def next(self, now_ns: int) -> Work | Signal | None:
+        if not self._side.refresh():
+            return None
+        while self._signal is None and len(self._frames) < self._max_size:
+            item = self._inbox.take()
+            if item is None:
+                break
+            if isinstance(item, Frame):
+                if not self._frames:
+                    self._since_ns = now_ns
+                self._frames.append(item)
+            elif not (isinstance(item, Watermark) and self._frames):
+                self._signal = item  # a mark behind waiting frames says nothing that they do not
+        if self._frames and self._due(now_ns):
+            frames, self._frames = tuple(self._frames), []
+            arguments: dict[str, Any] = {self._name: Batch(frames), **self._side.arguments}
+            return Work(arguments, [(self._inbox, frame) for frame in frames])
+        if self._frames:
+            return None
+        signal, self._signal = self._signal, None
+        return signal
+
+    def _due(self, now_ns: int) -> bool:
+        if len(self._frames) >= self._max_size or self._signal is not None or self._inbox.closed:
+            return True
+        return not self._fill and now_ns - self._since_ns >= self._patience_ns
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        if self._frames and not self._fill:
+            return max(self._since_ns + self._patience_ns - now_ns, 0)
+        return None
+
+    @property
+    def finished(self) -> bool:
+        return self._inbox.closed and not self._frames and self._signal is None
+
+
+class Queues:
+    """What several ports have received and not yet given away, per stream; marks and ends kept."""
+
+    def __init__(self, inboxes: Mapping[str, Inbox], mode: Mode) -> None:
+        self.inboxes = inboxes
+        self.live = mode == "live"
+        self.items: dict[str, dict[str, deque[Frame]]] = {name: {} for name in inboxes}
+        self.seq_mark: dict[str, dict[str, int]] = {name: {} for name in inboxes}
+        self.pts_mark: dict[str, dict[str, int]] = {name: {} for name in inboxes}
+        self.ended: dict[str, dict[str, StreamEnd]] = {name: {} for name in inboxes}
+        self.signals: deque[Signal] = deque()
+        self._told: dict[str, int] = {}
+        self._broken: set[tuple[str, str]] = set()
+
+    def pull(self) -> None:
+        for name, inbox in self.inboxes.items():
+            while self.live or sum(map(len, self.items[name].values())) < HELD:
+                item = inbox.take()
+                if item is None:
+                    break
+                self._file(name, item)
+
+    def _file(self, name: str, item: Item) -> None:
+        if isinstance(item, Frame):
+            stream_id = item.stamp.stream_id
+            queue = self.items[name].setdefault(stream_id, deque())
+            queue.append(item)
+            if len(queue) > HELD:  # live: the partner never came; joins must not hoard
+                queue.popleft()
+                self.inboxes[name].dropped("queue_full")
+            self._mark(name, stream_id, item.stamp.seq, item.stamp.pts_ns)
+        elif isinstance(item, Watermark):
+            self._mark(name, item.stream_id, item.seq, item.pts_ns)
+        elif isinstance(item, StreamEnd):
+            self.ended[name][item.stream_id] = item
+        elif (name, item.stream_id) not in self._broken:
+            others = [other for other in self.inboxes if other != name]
+            self._broken.update((other, item.stream_id) for other in others)
+            self.signals.append(item)  # told once, though every port says it
+        else:
+            self._broken.discard((name, item.stream_id))
+
+    def _mark(self, name: str, stream_id: str, seq: int, pts_ns: int) -> None:
+        self.seq_mark[name][stream_id] = max(self.seq_mark[name].get(stream_id, -1), seq)
+        self.pts_mark[name][stream_id] = pts_ns
+
+    def streams(self) -> list[str]:
+        """Every stream that any port knows, in order of appearance."""
+        known: dict[str, None] = {}
+        for name in self.inboxes:
+            known.update(dict.fromkeys(self.seq_mark[name]))
+            known.update(dict.fromkeys(self.ended[name]))
+        return list(known)
+
+    def past(self, name: str, stream_id: str, seq: int) -> bool:
+        """Whether nothing of the stream with `seq` or older can still come at that port."""
+        return (
+            stream_id in self.ended[name]
+            or self.inboxes[name].closed
+            or self.seq_mark[name].get(stream_id, -1) >= seq
+        )
+
+    def over(self, stream_id: str) -> StreamEnd | None:
+        """The end of a stream, once every port has ended it and nothing of it is held."""
+        if any(self.items[name].get(stream_id) for name in self.inboxes):
+            return None
+        ends = [self.ended[name].get(stream_id) for name in self.inboxes]
+        known = [end for end in ends if end is not None]
+        open_ports = [
+            name
+            for name, end in zip(self.inboxes, ends, strict=True)
+            if end is None and not self.inboxes[name].closed and stream_id in self.seq_mark[name]
+        ]
+        if not known or open_ports:
+            return None
+        return next((end for end in known if end.error), known[0])
+
+    def forget(self, stream_id: str) -> None:
+        for name in self.inboxes:
+            self.items[name].pop(stream_id, None)
+            self.seq_mark[name].pop(stream_id, None)
+            self.pts_mark[name].pop(stream_id, None)
+            self.ended[name].pop(stream_id, None)
+        self._told.pop(stream_id, None)
+
+    def advance(self, stream_id: str) -> Watermark | None:
+        """A mark for downstream, when all ports have moved on without anything to process."""
+        if any(self.items[name].get(stream_id) for name in self.inboxes):
+            return None
+        marks = [
+            (self.seq_mark[name][stream_id], self.pts_mark[name][stream_id])
+            for name in self.inboxes
+            if stream_id in self.seq_mark[name] and stream_id not in self.ended[name]
+        ]
+        if not marks or min(marks)[0] <= self._told.get(stream_id, -1):
+            return None
+        seq, pts_ns = min(marks)
+        self._told[stream_id] = seq
+        return Watermark(stream_id, seq, pts_ns)
+
+    @property
+    def finished(self) -> bool:
+        held = any(queue for table in self.items.values() for queue in table.values())
+        ends = any(self.ended.values())
+        closed = all(inbox.closed for inbox in self.inboxes.values())
+        return closed and not held and not ends and not self.signals
+
+
+class ManyInputs:
+    """Several driving ports. Subclasses say which frames go together."""
+
+    def __init__(self, inboxes: Mapping[str, Inbox], mode: Mode, side: Side) -> None:
+        self._queues = Queues(inboxes, mode)
+        self._inboxes = inboxes
+        self._side = side
+
+    def next(self, now_ns: int) -> Work | Signal | None:
+        if not self._side.refresh():
+            return None
+        queues = self._queues
+        queues.pull()
+        if queues.signals:
+            return queues.signals.popleft()
+        for stream_id in queues.streams():
+            work = self._match(stream_id)
+            if work is not None:
+                work.arguments.update(self._side.arguments)
+                return work
+            end = queues.over(stream_id)
+            if end is not None:
+                queues.forget(stream_id)
+                self._forget(stream_id)
+                return end
+            mark = queues.advance(stream_id)
+            if mark is not None:
+                return mark
+        return None
+
+    def _match(self, stream_id: str) -> Work | None:
+        raise NotImplementedError
+
+    def _forget(self, stream_id: str) -> None:
+        """Drop what a subclass keeps of a stream that has ended."""
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        return None
+
+    @property
+    def finished(self) -> bool:
+        return self._queues.finished
+
+
+class MergeInputs(ManyInputs):
+    """Optional ports: one frame a call. File: in the order of the source; live: as it comes."""
+
+    def _match(self, stream_id: str) -> Work | None:
+        queues = self._queues
+        heads = [
+            (queue[0].stamp.seq, name)
+            for name in self._inboxes
+            if (queue := queues.items[name].get(stream_id))
+        ]
+        if not heads:
+            return None
+        seq, name = min(heads)
+        others = [other for other in self._inboxes if other != name]
+        if not queues.live and not all(queues.past(other, stream_id, seq) for other in others):
+            return None
+        frame = queues.items[name][stream_id].popleft()
+        arguments = {**dict.fromkeys(others), name: frame}
+        return Work(arguments, [(self._inboxes[name], frame)])
+
+
+class JoinInputs(ManyInputs):
+    """Required ports: one frame each. `exact` by seq, `nearest` by pts, `latest` by the first."""
+
+    def __init__(
+        self, inboxes: Mapping[str, Inbox], join: JoinSpec, mode: Mode, side: Side
+    ) -> None:
+        super().__init__(inboxes, mode, side)
+        self._policy = join.policy
+        self._tolerance_ns = int(join.tolerance_ms * 1e6)
+        self._first = next(iter(inboxes))
+        self._last: dict[tuple[str, str], Frame] = {}
+
+    def _match(self, stream_id: str) -> Work | None:
+        if self._policy == "exact":
+            return self._match_exact(stream_id)
+        return self._match_around_first(stream_id)
+
+    def _forget(self, stream_id: str) -> None:
+        for name in self._inboxes:
+            self._last.pop((name, stream_id), None)
+
+    def _match_exact(self, stream_id: str) -> Work | None:
+        queues = self._queues
+        while True:
+            heads = {
+                name: queue[0].stamp.seq
+                for name in self._inboxes
+                if (queue := queues.items[name].get(stream_id))
+            }
+            if not heads:
+                return None
+            oldest = min(heads.values())
+            missing = [name for name in self._inboxes if heads.get(name) != oldest]
+            if not missing:
+                return self._work({n: queues.items[n][stream_id].popleft() for n in heads})
+            if not all(queues.past(name, stream_id, oldest) for name in missing):
+                return None
+            for name, seq in heads.items():
+                if seq == oldest:  # its partner was dropped elsewhere and will never come
+                    queues.items[name][stream_id].popleft()
+
+    def _match_around_first(self, stream_id: str) -> Work | None:
+        queues = self._queues
+        queue = queues.items[self._first].get(stream_id)
+        chosen: dict[str, Frame] = {}
+        for name in self._inboxes:
+            if name != self._first:
+                partner = self._partner(name, stream_id, queue[0] if queue else None)
+                if partner is None:
+                    return None
+                chosen[name] = partner
+        if not queue:
+            return None
+        return self._work({self._first: queue.popleft(), **chosen})
+
+    def _partner(self, name: str, stream_id: str, first: Frame | None) -> Frame | None:
+        queues = self._queues
+        queue = queues.items[name].get(stream_id) or deque()
+        if self._policy == "latest":
+            while queue and (first is None or queue[0].stamp.pts_ns <= first.stamp.pts_ns):
+                self._last[name, stream_id] = queue.popleft()
+            return self._last.get((name, stream_id))
+        if first is None:
+            return None
+        wanted = first.stamp.pts_ns
+        while queue and queue[0].stamp.pts_ns < wanted - self._tolerance_ns:
+            queue.popleft()
+        seen = queues.pts_mark[name].get(stream_id, -1)
+        if seen < wanted and not queues.inboxes[name].closed:
+            return None
+        near = min(queue, key=lambda frame: abs(frame.stamp.pts_ns - wanted), default=None)
+        if near is not None and abs(near.stamp.pts_ns - wanted) <= self._tolerance_ns:
+            return near
+        queues.items[self._first][stream_id].popleft()
+        return None
+
+    def _work(self, frames: dict[str, Frame]) -> Work:
+        pairs = [(self._inboxes[name], frame) for name, frame in frames.items()]
+        return Work(dict(frames), pairs)

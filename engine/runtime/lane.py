@@ -1,0 +1,305 @@
+"""The thread that runs a node: take, process, send. One bad frame stops nothing else."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from engine.contract import Operator
+from engine.errors import DeviceError, OperatorError
+from engine.frame import Signal, StreamEnd, Watermark
+from engine.plan import PlannedNode
+from engine.runtime.circuit import Circuit
+from engine.runtime.context import LaneContext
+from engine.runtime.host import LaneHost
+from engine.runtime.inputs import Inputs, Work
+from engine.runtime.outlets import Outlets
+from engine.runtime.quarantine import Quarantine
+from engine.telemetry.stats import NodeStats
+
+FIRST_RETRY_NS = 500_000_000
+LONGEST_RETRY_NS = 10_000_000_000
+
+
+class NodeLane(threading.Thread):
+    """Runs a node that has inputs, from `open` to `close`, all in this thread."""
+
+    def __init__(
+        self,
+        host: LaneHost,
+        node: PlannedNode,
+        operator: Operator[Any],
+        inputs: Inputs,
+        outlets: Outlets,
+        stats: NodeStats,
+    ) -> None:
+        super().__init__(name=f"frameloom-{node.name}", daemon=True)
+        self.node = node
+        self.stats = stats
+        self.bell = threading.Event()
+        self.busy_since_ns: int | None = None
+        self.opened = threading.Event()
+        self._host = host
+        self._operator = operator
+        self._inputs = inputs
+        self._outlets = outlets
+        self._ctx = LaneContext(host, node.name, node.name, node.device, host.threads)
+        self._circuit = Circuit()
+        self._quarantine = Quarantine(host.out_dir, node.name)
+        self._epochs: dict[str, int] = {}
+        self._tunes: deque[tuple[str, Any, int]] = deque()
+        self._is_open = False
+        self._failed = False
+        self._retry_ns = FIRST_RETRY_NS
+        self._retry_at_ns: int | None = None
+
+    def tune(self, name: str, value: Any, from_seq: int) -> None:
+        """Have a tunable changed before the first frame with `seq >= from_seq`."""
+        self._tunes.append((name, value, from_seq))
+        self.bell.set()
+
+    def run(self) -> None:
+        try:
+            self._open()
+            self.opened.set()
+            if self._is_open and self._host.wait_go():
+                self.stats.state = "running"
+                self._loop()
+        except Exception as error:  # noqa: BLE001  a lane must never die without saying so
+            self._fail(error)
+        finally:
+            self.opened.set()
+            self._finish()
+
+    def _open(self) -> None:
+        try:
+            self._operator.open(self._ctx)
+            self._is_open = True
+        except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
+            self._ctx.exits.close()
+            self._fail(error)
+
+    def _loop(self) -> None:
+        host = self._host
+        while not host.aborted:
+            self.bell.clear()
+            now_ns = host.clock.now_ns()
+            step = self._inputs.next(now_ns)
+            if step is None:
+                if self._inputs.finished:
+                    return
+                wait_ns = self._inputs.wait_ns(now_ns)
+                self.bell.wait(None if wait_ns is None else wait_ns / 1e9)
+            elif isinstance(step, Work):
+                self._work(step)
+            else:
+                self._signal(step)
+
+    # ---- frames
+
+    def _work(self, work: Work) -> None:
+        now_ns = self._host.clock.now_ns()
+        newest = work.newest
+        axis_ns = newest.stamp.pts_ns if self._ctx.mode == "file" else now_ns
+        if self._failed or not self._is_open:
+            self._retry(now_ns)
+        if self._failed or not self._is_open or self._circuit.is_open(axis_ns):
+            self._pass_by(work)
+            return
+        if self.stats.state == "open_circuit":
+            self.stats.state = "running"
+        self._follow_epochs(work)
+        self._apply_tunes(newest.stamp.seq)
+        self._process(work, now_ns, axis_ns)
+
+    def _process(self, work: Work, now_ns: int, axis_ns: int) -> None:
+        self.busy_since_ns = now_ns
+        try:
+            result = self._operator.process(**work.arguments)
+            self._outlets_of(work, result)
+            self._retry_ns = FIRST_RETRY_NS
+        except (OperatorError, DeviceError) as error:
+            self._give_up(error, work, now_ns)
+        except Exception as error:  # noqa: BLE001  a bad frame is quarantined, the stream goes on
+            self._bad_frame(error, work, axis_ns)
+        finally:
+            self.busy_since_ns = None
+        self._book(work, now_ns)
+
+    def _outlets_of(self, work: Work, result: Any) -> None:
+        newest = work.newest
+        process_end_ns = self._host.clock.now_ns()
+        self.stats.busy.add(process_end_ns - (self.busy_since_ns or process_end_ns))
+        self.busy_since_ns = None  # waiting for room downstream is not being stuck
+        self._outlets.send_result(result, newest)
+        if len(work.frames) > 1:
+            for _, frame in work.frames[:-1]:
+                if result is None:
+                    self._outlets.skip(frame)
+
+    def _book(self, work: Work, start_ns: int) -> None:
+        now_ns = self._host.clock.now_ns()
+        self.stats.frames += len(work.frames)
+        for _, frame in work.frames:
+            self.stats.age.add(now_ns - frame.stamp.capture_ns)
+            self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
+
+    def _pass_by(self, work: Work) -> None:
+        for inbox, frame in work.frames:
+            inbox.dropped("quarantined")
+            self._outlets.skip(frame)
+            self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
+
+    def _bad_frame(self, error: Exception, work: Work, axis_ns: int) -> None:
+        trace = traceback.format_exc()
+        for inbox, frame in work.frames:
+            inbox.dropped("quarantined")
+            self._quarantine.keep(frame, trace)
+            self._outlets.skip(frame)
+        self.stats.quarantined += len(work.frames)
+        self.stats.error = f"{type(error).__name__}: {error}"
+        stamp = work.newest.stamp
+        self._host.report(
+            "QUARANTINED",
+            self.node.name,
+            stamp.stream_id,
+            f"frame seq {stamp.seq} pts {stamp.pts_seconds:.3f} s: {self.stats.error}",
+        )
+        if self._circuit.failed(axis_ns):
+            self.stats.state = "open_circuit"
+            self._host.report(
+                "CIRCUIT_OPEN",
+                self.node.name,
+                stamp.stream_id,
+                f"too many failures in a row; frames pass it by for a while. Last: {error}",
+            )
+
+    # ---- failing and coming back
+
+    def _give_up(self, error: OperatorError | DeviceError, work: Work, now_ns: int) -> None:
+        for inbox, frame in work.frames:
+            inbox.dropped("quarantined")
+            self._outlets.skip(frame)
+        if self._ctx.mode == "file" or not isinstance(error, OperatorError) or error.permanent:
+            self._close()
+            self._fail(error)
+            return
+        self.stats.state = "retrying"
+        self.stats.error = str(error)
+        self._host.report(error.code, self.node.name, work.newest.stamp.stream_id, error.message)
+        self._close()
+        self._retry_at_ns = now_ns + self._retry_ns
+        self._retry_ns = min(self._retry_ns * 2, LONGEST_RETRY_NS)
+
+    def _retry(self, now_ns: int) -> None:
+        if self._failed or self._retry_at_ns is None or now_ns < self._retry_at_ns:
+            return
+        self._retry_at_ns = now_ns + self._retry_ns
+        self._retry_ns = min(self._retry_ns * 2, LONGEST_RETRY_NS)
+        try:
+            self._operator.open(self._ctx)
+        except OperatorError as error:
+            self._ctx.exits.close()
+            self.stats.error = str(error)
+        else:
+            self._is_open = True
+            self._retry_at_ns = None
+            self.stats.restarts += 1
+            self.stats.state = "running"
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self.stats.state = "failed"
+        self.stats.error = str(error)
+        self._host.node_failed(self.node.name, self.node.name, error, traceback.format_exc())
+        for stream_id in self._epochs:
+            self._outlets.signal(StreamEnd(stream_id, str(error)))
+
+    # ---- signals, epochs, tunables
+
+    def _signal(self, signal: Signal) -> None:
+        if isinstance(signal, Watermark):
+            self._outlets.signal(signal)
+            self._host.progress(self.node.name, signal.stream_id, signal.seq)
+            return
+        self._reset(signal.stream_id, send=True)
+        if isinstance(signal, StreamEnd):
+            self._epochs.pop(signal.stream_id, None)
+        self._outlets.signal(signal)
+
+    def _follow_epochs(self, work: Work) -> None:
+        for _, frame in work.frames:
+            stamp = frame.stamp
+            known = self._epochs.setdefault(stamp.stream_id, stamp.epoch)
+            if stamp.epoch > known:
+                self._epochs[stamp.stream_id] = stamp.epoch
+                self._reset(stamp.stream_id, send=False)
+
+    def _reset(self, stream_id: str, *, send: bool) -> None:
+        if not self._is_open:
+            return
+        self.busy_since_ns = self._host.clock.now_ns()
+        try:
+            rest = self._operator.reset(stream_id)
+        except OperatorError as error:
+            rest = None
+            self._close()
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001  the stream is over or broken anyway: say it, go on
+            rest = None
+            self._host.report("RESET_FAILED", self.node.name, stream_id, str(error))
+        finally:
+            self.busy_since_ns = None
+        self._ctx.forget(stream_id)
+        if send and rest is not None:
+            self._outlets.send_result(rest, None)
+
+    def _apply_tunes(self, seq: int) -> None:
+        for _ in range(len(self._tunes)):
+            name, value, from_seq = self._tunes.popleft()
+            if seq < from_seq:
+                self._tunes.append((name, value, from_seq))
+                continue
+            config = msgspec.structs.replace(self._operator.config, **{name: value})
+            self._operator.config = config
+
+    # ---- the end
+
+    def _finish(self) -> None:
+        for stream_id in list(self._epochs):  # streams whose end never came
+            self._reset(stream_id, send=True)
+            self._outlets.signal(StreamEnd(stream_id, "ended without a StreamEnd"))
+        self._close()
+        self._outlets.close()
+        if self._failed:
+            self._drain_inputs()
+        else:
+            self.stats.state = "finished"
+        self._host.lane_ended(self)
+
+    def _drain_inputs(self) -> None:
+        """A failed node keeps taking, so that nobody upstream waits for it."""
+        while not self._host.aborted and self._host.going:
+            self.bell.clear()
+            step = self._inputs.next(self._host.clock.now_ns())
+            if isinstance(step, Work):
+                self._pass_by(step)
+            elif step is None:
+                if self._inputs.finished:
+                    return
+                self.bell.wait()
+
+    def _close(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self._operator.close()
+        except Exception as error:  # noqa: BLE001  a failing close must not hide what came before
+            self._host.node_failed(self.node.name, self.node.name, error, traceback.format_exc())
+        finally:
+            self._ctx.exits.close()

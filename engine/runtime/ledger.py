@@ -1,0 +1,116 @@
+"""The supervisor's books: figures of all workers, exact also when one dies and comes back."""
+
+from __future__ import annotations
+
+import threading
+
+from engine.plan import Plan
+from engine.runtime.build import fold
+from engine.runtime.messages import Heartbeat
+from engine.telemetry.stats import EdgeStats, NodeStats, RunEvent, RunSnapshot, WorkerStats
+
+RATE_WINDOW_NS = 1_000_000_000
+
+
+class Ledger:
+    """Adds up heartbeats. What a dead worker had counted is kept; what it held is `peer_lost`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._workers = {
+            node.worker: WorkerStats(worker=node.worker) for node in plan.nodes.values()
+        }
+        self._nodes = {
+            node.name: NodeStats(node=node.name, worker=node.worker, device=node.device)
+            for node in plan.nodes.values()
+        }
+        self._edges = {
+            edge.id: EdgeStats(edge=edge.id, link=edge.link, policy=edge.policy)
+            for edge in plan.edges
+        }
+        self._past_nodes: dict[str, NodeStats] = {}
+        self._past_edges: dict[str, EdgeStats] = {}
+        self._rates: dict[str, tuple[int, int, float]] = {}  # id -> (time, count, per second)
+
+    def update(self, worker: str, beat: Heartbeat, now_ns: int) -> None:
+        with self._lock:
+            self._workers[worker] = beat.stats
+            for name, node in beat.nodes.items():
+                past = self._past_nodes.get(name)
+                if past is not None:
+                    fold(node, past)
+                node.fps = self._rate(name, node.frames, now_ns)
+                self._nodes[name] = node
+            for name, edge in beat.edges.items():
+                past_edge = self._past_edges.get(name)
+                if past_edge is not None:
+                    _add(edge, past_edge)
+                edge.fps = self._rate(name, edge.consumed, now_ns)
+                self._edges[name] = edge
+
+    def died(self, worker: str) -> None:
+        """The worker is gone without a word: what its edges held is lost with it."""
+        with self._lock:
+            for name, node in self._nodes.items():
+                if node.worker == worker:
+                    node.restarts += 1
+                    node.state = "retrying"
+                    self._past_nodes[name] = node
+            for edge in self._plan.edges:
+                if self._plan.nodes[edge.producer].worker == worker:
+                    stats = self._edges[edge.id]
+                    lost = stats.in_flight
+                    if lost:
+                        stats.drops["peer_lost"] = stats.drops.get("peer_lost", 0) + lost
+                    stats.in_flight = stats.depth = 0
+                    self._past_edges[edge.id] = stats
+            self._workers[worker].state = "restarting"
+
+    def left(self, worker: str, state: str) -> None:
+        """The worker has ended for good."""
+        with self._lock:
+            self._workers[worker].state = "stopped" if state == "stopped" else "failed"
+            if state == "failed":
+                for node in self._nodes.values():
+                    if node.worker == worker:
+                        node.state = "failed"
+
+    @property
+    def degraded(self) -> bool:
+        """Whether frames were quarantined, or lost with a worker."""
+        with self._lock:
+            lost = any(edge.drops.get("peer_lost") for edge in self._edges.values())
+            return lost or any(node.quarantined for node in self._nodes.values())
+
+    def snapshot(self, seconds: float, events: list[RunEvent]) -> RunSnapshot:
+        with self._lock:
+            return RunSnapshot(
+                graph=self._plan.graph,
+                mode=self._plan.mode,
+                seconds=seconds,
+                nodes=dict(self._nodes),
+                edges=dict(self._edges),
+                workers=dict(self._workers),
+                events=events,
+            )
+
+    def _rate(self, name: str, count: int, now_ns: int) -> float:
+        since_ns, before, rate = self._rates.get(name, (now_ns, count, 0.0))
+        if now_ns - since_ns >= RATE_WINDOW_NS:
+            rate = (count - before) * 1e9 / (now_ns - since_ns)
+            since_ns, before = now_ns, count
+        self._rates[name] = (since_ns, before, rate)
+        return rate
+
+
+def _add(edge: EdgeStats, past: EdgeStats) -> None:
+    edge.sent += past.sent
+    edge.consumed += past.consumed
+    edge.bytes += past.bytes
+    edge.slab_misses += past.slab_misses
+    edge.malformed += past.malformed
+    edge.peak_depth = max(edge.peak_depth, past.peak_depth)
+    for cause, count in past.drops.items():
+        edge.drops[cause] = edge.drops.get(cause, 0) + count
+    edge.age.merge(past.age)

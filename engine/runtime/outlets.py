@@ -1,0 +1,92 @@
+"""The output side of a node: its ports, their edges, and what travels when nothing comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.frame import Batch, Frame, Signal, Watermark
+from engine.transport.outbox import Outbox
+
+
+class Outlets:
+    """Sends results of `process` to the edges of each port, in edge order."""
+
+    def __init__(
+        self,
+        ports: Mapping[str, list[Outbox]],
+        cancel: Callable[[], bool],
+        looks_ahead: bool,
+        records: dict[str, int],
+    ) -> None:
+        self._ports = ports
+        self._cancel = cancel
+        self._looks_ahead = looks_ahead
+        self._records = records  # how many of each class left, by name
+
+    def send_result(self, result: Any, source: Frame | None) -> None:
+        """Send what `process` returned; ports that stay empty get the watermark of `source`."""
+        named = split_result(result, list(self._ports))
+        for port, boxes in self._ports.items():
+            frames = named.get(port, ())
+            for frame in frames:
+                self._count(frame)
+                for box in boxes:
+                    box.put(frame, self._cancel)
+            if not frames and source is not None and not self._looks_ahead:
+                self.mark(port, source)
+
+    def mark(self, port: str, source: Frame) -> None:
+        """Tell a port's edges that nothing as old as `source` comes any more."""
+        stamp = source.stamp
+        for box in self._ports[port]:
+            box.put(Watermark(stamp.stream_id, stamp.seq, stamp.pts_ns), self._cancel)
+
+    def skip(self, source: Frame) -> None:
+        """A frame went no further: every port's watermark moves on."""
+        if not self._looks_ahead:
+            for port in self._ports:
+                self.mark(port, source)
+
+    def signal(self, signal: Signal) -> None:
+        for boxes in self._ports.values():
+            for box in boxes:
+                box.put(signal, self._cancel)
+
+    def refuse(self, result: Any) -> None:
+        """Entry flow limit: count the frames as sent and dropped, and let nothing in."""
+        for port, frames in split_result(result, list(self._ports)).items():
+            for frame in frames:
+                for box in self._ports.get(port, ()):
+                    box.refuse(frame, "queue_full")
+
+    def close(self) -> None:
+        for boxes in self._ports.values():
+            for box in boxes:
+                box.close()
+
+    def _count(self, frame: Frame) -> None:
+        for record in frame.records:
+            name = type(record).__name__
+            self._records[name] = self._records.get(name, 0) + 1
+
+
+def split_result(result: Any, ports: list[str]) -> dict[str, tuple[Frame, ...]]:
+    """What `process` returned, by port: a frame, a batch, a list, or a NamedTuple of those."""
+    if result is None:
+        return {}
+    if hasattr(result, "_asdict"):
+        fields = result._asdict().items()
+        return {port: _frames(value) for port, value in fields if value is not None}
+    return {ports[0] if ports else "out": _frames(result)}
+
+
+def _frames(value: Any) -> tuple[Frame, ...]:
+    if isinstance(value, Frame):
+        return (value,)
+    if isinstance(value, Batch):
+        return tuple(value.frames)
+    if isinstance(value, list):
+        return tuple(value)
+    message = f"process returned {type(value).__name__}; Frame, Batch, list or NamedTuple expected"
+    raise TypeError(message)

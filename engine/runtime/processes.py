@@ -1,0 +1,96 @@
+"""The supervisor's hold on its workers: the forkserver, process ids, exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import EngineError
+from engine.runtime.messages import Spawn
+
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+PRELOADED = ("numpy", "cv2", "zmq", "msgspec", "engine.runtime.worker")
+START_TIMEOUT_S = 60
+
+
+class Forkserver:
+    """Starts workers. The process that makes it must outlive it in the same thread (PDEATHSIG)."""
+
+    def __init__(self, preload: Iterable[str]) -> None:
+        environment = os.environ | dict.fromkeys(SINGLE_THREADED, "1")
+        root = str(Path(__file__).resolve().parents[2])
+        paths = [root, environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        modules = list(dict.fromkeys((*PRELOADED, *preload)))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "engine.runtime.forkserver", *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        self._pending = b""
+        self._unread: list[dict[str, int]] = []
+        self._wait_for("ready")
+
+    def fileno(self) -> int:
+        """To be polled: readable when a worker has exited."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def spawn(self, request: Spawn) -> int:
+        """Fork a worker; its process id."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+        self._process.stdin.flush()
+        return self._wait_for("pid")
+
+    def exits(self) -> Iterator[tuple[int, int]]:
+        """(pid, status) of workers that have ended; status is negative for a signal."""
+        self._read()
+        messages, self._unread = self._unread, []
+        for message in messages:
+            if "exited" in message:
+                yield message["exited"], message["status"]
+
+    def close(self) -> None:
+        """End it, and with it every worker that still runs."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _wait_for(self, key: str) -> int:
+        while True:
+            for index, message in enumerate(self._unread):
+                if key in message:
+                    del self._unread[index]
+                    return message[key]
+            self._read()
+
+    def _read(self) -> None:
+        chunk = os.read(self.fileno(), 1 << 16)
+        if not chunk:
+            raise EngineError("the forkserver has died; see its output above")
+        self._pending += chunk
+        *lines, self._pending = self._pending.split(b"\n")
+        self._unread += [json.loads(line) for line in lines]
+
+
+def kill(pid: int) -> None:
+    """End a worker that does not answer."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

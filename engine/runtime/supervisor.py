@@ -1,0 +1,427 @@
+"""The supervisor: starts workers, watches them, restarts what dies, says how it stands."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from engine.clock import MonotonicClock, wall_clock_iso
+from engine.errors import EngineError
+from engine.plan import Plan
+from engine.runtime import messages as m
+from engine.runtime.build import operator_class
+from engine.runtime.ledger import Ledger
+from engine.runtime.processes import Forkserver, kill
+from engine.telemetry.stats import RunEvent, RunSnapshot
+from engine.transport.slab import sweep_stale_slabs
+
+POLL_MS = 100
+START_TIMEOUT_NS = 60_000_000_000
+DRAIN_TIMEOUT_NS = 10_000_000_000
+HEARTBEAT_TIMEOUT_NS = 10_000_000_000
+STUCK_MS = 30_000.0
+FIRST_BACKOFF_NS = 100_000_000
+LONGEST_BACKOFF_NS = 30_000_000_000
+CALM_NS = 60_000_000_000  # a worker that held this long starts again without delay
+EVENTS_KEPT = 200
+
+EXIT_OK = 0
+EXIT_FAILED = 1  # a node, a stream or a worker failed for good
+EXIT_DEGRADED = 3  # came to its end, but frames were quarantined or lost with a worker
+
+
+@dataclass
+class WorkerState:
+    """What the supervisor knows of one worker."""
+
+    name: str
+    pid: int = 0
+    incarnation: int = -1
+    address: bytes = b""
+    endpoint: str = ""
+    phase: str = "down"  # down | starting | listening | ready | done | failed
+    started_ns: int = 0
+    heard_ns: int = 0
+    backoff_ns: int = FIRST_BACKOFF_NS
+    start_at_ns: int | None = None
+
+
+@dataclass
+class RunResult:
+    """How a run ended."""
+
+    exit_code: int
+    snapshot: RunSnapshot
+    failures: list[m.Failure] = field(default_factory=list)
+
+
+class Run:
+    """A graph that runs. The thread that calls `start` must live until `close` (PDEATHSIG)."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        out_dir: Path,
+        *,
+        keep_open: bool = False,
+        keys_dir: Path | None = None,
+        on_event: Callable[[RunEvent], None] | None = None,
+        stuck_ms: float = STUCK_MS,
+    ) -> None:
+        self.plan = plan
+        self.out_dir = out_dir
+        self.failures: list[m.Failure] = []
+        self.finished = threading.Event()
+        self.started = threading.Event()
+        self.previews: dict[str, bytes] = {}  # latest value of each topic
+        self.preview_changed = threading.Condition()
+        self._ledger = Ledger(plan)
+        self._events: deque[RunEvent] = deque(maxlen=EVENTS_KEPT)
+        self._on_event = on_event
+        self._keep_open = keep_open
+        self._keys_dir = keys_dir
+        self._stuck_ms = stuck_ms
+        self._clock = MonotonicClock()
+        self._began_ns = self._clock.now_ns()
+        self._ended_ns: int | None = None
+        self._epochs: dict[str, int] = {}
+        names = dict.fromkeys(node.worker for node in plan.nodes.values())
+        self._workers = {name: WorkerState(name) for name in names}
+        self._outgoing: deque[tuple[str | None, m.Message]] = deque()
+        self._gone = False
+        self._going = False
+        self._stop_at_ns: int | None = None
+        self._run_dir = Path()
+        self._context: zmq.Context[Any] | None = None
+        self._thread: threading.Thread | None = None
+
+    # ---- what a caller does
+
+    def start(self) -> None:
+        """Start every worker and return; `started` is set when sources may produce."""
+        sweep_stale_slabs()
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        self._run_dir = Path(tempfile.mkdtemp(prefix="frameloom-"))
+        self._context = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.LINGER, 0)
+        self._router.setsockopt(zmq.SNDHWM, 1000)
+        self._router.setsockopt(zmq.RCVHWM, 1000)
+        self._router.setsockopt(zmq.MAXMSGSIZE, 16 << 20)
+        self._control = f"ipc://{self._run_dir}/control.sock"
+        self._router.bind(self._control)
+        self._forkserver = Forkserver(self._modules())
+        for state in self._workers.values():
+            self._launch(state)
+        self._thread = threading.Thread(target=self._watch, name="frameloom-supervisor")
+        self._thread.start()
+
+    def stop(self, *, drain: bool = True) -> None:
+        """Ask the run to end. With `drain` what is inside still comes out; files are finished."""
+        self._tell(None, m.Stop(drain))
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; True when it has come."""
+        return self.finished.wait(timeout_s)
+
+    def close(self) -> RunResult:
+        """End at once whatever still runs and leave nothing behind."""
+        if not self.finished.is_set():
+            self.stop(drain=False)
+            self.finished.wait(DRAIN_TIMEOUT_NS / 1e9)
+        self._gone = True
+        if self._thread is not None:
+            self._thread.join()
+            self._forkserver.close()
+            self._router.close()
+        if self._context is not None:
+            self._context.term()
+            shutil.rmtree(self._run_dir, ignore_errors=True)
+            sweep_stale_slabs()
+        return RunResult(self.exit_code, self.snapshot(), list(self.failures))
+
+    def __enter__(self) -> Run:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def exit_code(self) -> int:
+        if self.failures:
+            return EXIT_FAILED
+        return EXIT_DEGRADED if self._ledger.degraded else EXIT_OK
+
+    def snapshot(self) -> RunSnapshot:
+        """How everything stands now."""
+        end_ns = self._ended_ns or self._clock.now_ns()
+        seconds = (end_ns - self._began_ns) / 1e9
+        return self._ledger.snapshot(seconds, list(self._events))
+
+    def tune(self, node: str, name: str, value: Any, from_seq: int = 0) -> None:
+        """Change a tunable of a node, from the frame `from_seq` on."""
+        worker = self.plan.nodes[node].worker
+        self._tell(worker, m.Tune(node, name, msgspec.msgpack.encode(value), from_seq))
+
+    def raise_epoch(self, stream_id: str, reason: str) -> int:
+        """Make every frame of the stream that is under way stale; the new epoch."""
+        epoch = self._epochs[stream_id] = self._epochs.get(stream_id, 0) + 1
+        self._note("EPOCH", "", stream_id, f"epoch {epoch}: {reason}")
+        self._tell(None, m.Epoch(stream_id, epoch))
+        return epoch
+
+    def add_stream(self, node: str, stream_id: str, config: dict[str, Any]) -> None:
+        """Have a source produce one more stream."""
+        worker = self.plan.nodes[node].worker
+        self._tell(worker, m.AddStream(node, stream_id, msgspec.msgpack.encode(config)))
+
+    def remove_stream(self, node: str, stream_id: str) -> None:
+        """End one stream of a source."""
+        self._tell(self.plan.nodes[node].worker, m.RemoveStream(node, stream_id))
+
+    # ---- the watching thread
+
+    def _watch(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        poller.register(self._forkserver.fileno(), zmq.POLLIN)
+        try:
+            while not self._gone:
+                ready = dict(poller.poll(POLL_MS))
+                while self._router.poll(0):
+                    address, *parts = self._router.recv_multipart()
+                    self._hear(address, parts)
+                if self._forkserver.fileno() in ready:
+                    for pid, status in self._forkserver.exits():
+                        self._exited(pid, status)
+                self._send_outgoing()
+                self._look()
+        except EngineError as error:
+            self._fail(m.Failure("", "", "SUPERVISOR", str(error)))
+        finally:
+            self._ended_ns = self._ended_ns or self._clock.now_ns()
+            self.started.set()
+            self.finished.set()
+
+    def _hear(self, address: bytes, parts: list[bytes]) -> None:
+        try:
+            name, _, incarnation = parts[0].decode().rpartition(":")
+            state = self._workers[name]
+            message = m.decode_to_supervisor(parts[1])
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError) as error:
+            self._note("BAD_MESSAGE", "", "", f"control message refused: {error}")
+            return
+        if int(incarnation) != state.incarnation:
+            return  # the last words of a process that has been replaced
+        state.address = address
+        state.heard_ns = self._clock.now_ns()
+        self._react(state, message)
+
+    def _react(self, state: WorkerState, message: m.ToSupervisor) -> None:
+        if isinstance(message, m.Heartbeat):
+            self._ledger.update(state.name, message, self._clock.now_ns())
+            self._check_stuck(state, message)
+        elif isinstance(message, m.Publish):
+            with self.preview_changed:
+                self.previews[message.topic] = message.payload
+                self.preview_changed.notify_all()
+        elif isinstance(message, m.Progress):
+            self._relay_progress(state, message)
+        elif isinstance(message, m.Report):
+            self._record(message.event)
+        elif isinstance(message, m.NodeFailed):
+            self._fail(message.failure)
+        elif isinstance(message, m.RaiseEpoch):
+            self.raise_epoch(message.stream_id, message.reason)
+        else:
+            self._advance(state, message)
+
+    def _advance(self, state: WorkerState, message: m.ToSupervisor) -> None:
+        if isinstance(message, m.Listening):
+            state.endpoint = message.endpoint
+            state.phase = "listening"
+            self._introduce(state)
+        elif isinstance(message, m.Ready):
+            state.phase = "ready"
+            if self._going:
+                self._post(state, m.Go())
+            elif all(other.phase == "ready" for other in self._workers.values()):
+                self._begin()
+        elif isinstance(message, m.OpenFailed):
+            for failure in message.failures:
+                self._fail(failure)
+            self._tell(None, m.Stop(drain=False))
+        elif isinstance(message, m.Done):
+            state.phase = "done"
+
+    def _begin(self) -> None:
+        if self.failures:  # some node could not be opened: nothing starts
+            self._tell(None, m.Stop(drain=False))
+            return
+        self._going = True
+        self._began_ns = self._clock.now_ns()
+        self._tell(None, m.Go())
+        self.started.set()
+
+    def _introduce(self, state: WorkerState) -> None:
+        """Tell a worker, or at the start everybody, where the others listen."""
+        endpoints = {w.name: w.endpoint for w in self._workers.values() if w.endpoint}
+        if state.incarnation > 0:
+            self._post(state, m.Peers(endpoints))
+            for other in self._workers.values():
+                if other is not state and other.phase == "ready":
+                    self._post(other, m.PeerBack(state.name, state.endpoint))
+        elif len(endpoints) == len(self._workers):
+            self._tell(None, m.Peers(endpoints))
+
+    def _relay_progress(self, state: WorkerState, message: m.Progress) -> None:
+        for other in self._workers.values():
+            if other is not state and other.address:
+                self._post(other, message)
+
+    # ---- trouble
+
+    def _exited(self, pid: int, status: int) -> None:
+        state = next((w for w in self._workers.values() if w.pid == pid), None)
+        if state is None:
+            return
+        state.pid = 0
+        if state.phase in ("done", "failed"):
+            self._ledger.left(state.name, "stopped" if state.phase == "done" else "failed")
+            return
+        how = f"killed by signal {-status}" if status < 0 else f"exited with status {status}"
+        self._ledger.died(state.name)
+        if not self._going or self._stop_at_ns is not None or self._feeds_a_file(state.name):
+            state.phase = "failed"
+            self._ledger.left(state.name, "failed")
+            self._fail(m.Failure("", "", "WORKER_LOST", f"worker '{state.name}' was {how}"))
+            self._broadcast_gone(state, final=True)
+            return
+        self._note("WORKER_LOST", "", "", f"worker '{state.name}' was {how}; starting it again")
+        self._broadcast_gone(state, final=False)
+        now_ns = self._clock.now_ns()
+        if now_ns - state.started_ns > CALM_NS:
+            state.backoff_ns = FIRST_BACKOFF_NS
+        state.phase = "down"
+        state.start_at_ns = now_ns + (0 if state.incarnation == 0 else state.backoff_ns)
+        state.backoff_ns = min(state.backoff_ns * 2, LONGEST_BACKOFF_NS)
+
+    def _feeds_a_file(self, worker: str) -> bool:
+        """A file's source cannot go on where it died: starting over would send frames twice."""
+        return self.plan.mode == "file" and any(
+            node.worker == worker and not self.plan.inputs_of(node.name)
+            for node in self.plan.nodes.values()
+        )
+
+    def _broadcast_gone(self, state: WorkerState, *, final: bool) -> None:
+        for other in self._workers.values():
+            if other is not state and other.address and other.phase not in ("done", "failed"):
+                self._post(other, m.PeerGone(state.name, final))
+
+    def _check_stuck(self, state: WorkerState, beat: m.Heartbeat) -> None:
+        for node, stuck_ms in beat.stuck_ms.items():
+            if stuck_ms > self._stuck_ms and state.pid:
+                self._note(
+                    "STUCK",
+                    node,
+                    "",
+                    f"`process` has not returned for {stuck_ms / 1000:.0f} s;"
+                    f" worker '{state.name}' is killed and started again",
+                )
+                kill(state.pid)
+                return
+
+    def _look(self) -> None:
+        """What no message announces: time-outs, due restarts, the end."""
+        now_ns = self._clock.now_ns()
+        for state in self._workers.values():
+            if state.start_at_ns is not None and now_ns >= state.start_at_ns:
+                state.start_at_ns = None
+                self._launch(state)
+            silent_ns = now_ns - max(state.heard_ns, state.started_ns)
+            limit_ns = START_TIMEOUT_NS if state.phase == "starting" else HEARTBEAT_TIMEOUT_NS
+            if state.pid and state.phase not in ("done", "failed") and silent_ns > limit_ns:
+                self._note("SILENT", "", "", f"worker '{state.name}' gave no sign; it is killed")
+                state.heard_ns = now_ns
+                kill(state.pid)
+        if self._stop_at_ns is not None and now_ns > self._stop_at_ns:
+            for state in self._workers.values():
+                if state.pid:
+                    kill(state.pid)
+            self._stop_at_ns = now_ns + DRAIN_TIMEOUT_NS
+        if all(w.phase in ("done", "failed") and not w.pid for w in self._workers.values()):
+            self._gone = True
+
+    def _fail(self, failure: m.Failure) -> None:
+        self.failures.append(failure)
+        self._note(failure.code, failure.node, failure.stream_id, failure.message)
+
+    # ---- small things
+
+    def _launch(self, state: WorkerState) -> None:
+        state.incarnation += 1
+        state.phase = "starting"
+        state.endpoint = ""
+        state.address = b""
+        state.started_ns = state.heard_ns = self._clock.now_ns()
+        request = m.Spawn(
+            worker=state.name,
+            incarnation=state.incarnation,
+            plan=self.plan,
+            control=self._control,
+            run_dir=str(self._run_dir),
+            out_dir=str(self.out_dir),
+            keys_dir=str(self._keys_dir) if self._keys_dir else None,
+            keep_open=self._keep_open,
+        )
+        state.pid = self._forkserver.spawn(request)
+
+    def _modules(self) -> list[str]:
+        """Modules to import before forking: the operators' and what these name as needed."""
+        modules: dict[str, None] = {}
+        for node in self.plan.nodes.values():
+            modules[node.op.partition(":")[0]] = None
+            modules.update(dict.fromkeys(operator_class(node.op).preload))
+        return list(modules)
+
+    def _tell(self, worker: str | None, message: m.Message) -> None:
+        """From any thread: have the watching thread send this."""
+        self._outgoing.append((worker, message))
+
+    def _send_outgoing(self) -> None:
+        while self._outgoing:
+            worker, message = self._outgoing.popleft()
+            if isinstance(message, m.Stop) and self._stop_at_ns is None:
+                patience_ns = DRAIN_TIMEOUT_NS if message.drain else DRAIN_TIMEOUT_NS // 3
+                self._stop_at_ns = self._clock.now_ns() + patience_ns
+            for state in self._workers.values():
+                if worker in (None, state.name) and state.address:
+                    self._post(state, message)
+                elif isinstance(message, m.Stop) and state.start_at_ns is not None:
+                    state.start_at_ns = None
+                    state.phase = "failed"
+
+    def _post(self, state: WorkerState, message: m.Message) -> None:
+        self._router.send_multipart([state.address, m.encode(message)])
+
+    def _note(self, code: str, node: str, stream_id: str, message: str) -> None:
+        self._record(
+            RunEvent(
+                code=code, node=node, stream_id=stream_id, message=message, time=wall_clock_iso()
+            )
+        )
+
+    def _record(self, event: RunEvent) -> None:
+        self._events.append(event)
+        if self._on_event is not None:
+            self._on_event(event)

@@ -1,0 +1,379 @@
+"""A worker: one process that runs the lanes of its nodes and talks to its supervisor."""
+
+from __future__ import annotations
+
+import gc
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.clock import Clock, MonotonicClock, wall_clock_iso
+from engine.errors import EngineError, OperatorError
+from engine.plan import PlannedEdge
+from engine.runtime import messages as m
+from engine.runtime.build import (
+    NodeParts,
+    close_outboxes,
+    open_inbox,
+    require_device,
+    thread_budget,
+    tuned_value,
+)
+from engine.runtime.flow import FlowLimit
+from engine.runtime.lane import NodeLane
+from engine.runtime.source import SourceLane
+from engine.telemetry.stats import RunEvent, WorkerStats
+from engine.transport.epochs import EpochTable
+from engine.transport.hub import Hub
+from engine.transport.keys import KeyRing
+from engine.transport.link import Inbox
+from engine.transport.outbox import Outbox
+
+HEARTBEAT_S = 0.25
+SWITCH_INTERVAL_S = 0.0005  # a lane that has work must not wait 5 ms for the GIL
+
+
+class Worker:
+    """Implements `LaneHost` for its lanes. Commands are handled in the main thread, one by one."""
+
+    def __init__(self, spawn: m.Spawn) -> None:
+        plan = spawn.plan
+        self.clock: Clock = MonotonicClock()
+        self.mode = plan.mode
+        self.out_dir = Path(spawn.out_dir)
+        self.incarnation = spawn.incarnation
+        live = plan.mode == "live" and plan.latency_budget_ms is not None
+        self.latency_budget_ns = plan.latency_budget_ms * 1_000_000 if live else None  # type: ignore[operator]
+        self.threads = thread_budget(plan)
+        self.epochs = EpochTable()
+        self._spawn = spawn
+        self._plan = plan
+        self._name = spawn.worker
+        self._identity = f"{spawn.worker}:{spawn.incarnation}".encode()
+        self._flow = FlowLimit(plan)
+        self._commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._parts: dict[str, NodeParts] = {}
+        self._remote: dict[str, list[Any]] = {}  # producer worker -> inboxes fed by it
+        self._ended: queue.SimpleQueue[NodeLane | SourceLane] = queue.SimpleQueue()
+        self._go = threading.Event()
+        self._abort = threading.Event()
+        self._running = True
+        self._stopping = False
+        keys = KeyRing.load(Path(spawn.keys_dir)) if spawn.keys_dir else None
+        self._hub = Hub(self._name, self.clock, self.epochs, keys=keys, on_control=self._on_control)
+
+    # ---- what lanes ask
+
+    @property
+    def aborted(self) -> bool:
+        return self._abort.is_set()
+
+    @property
+    def going(self) -> bool:
+        return self._go.is_set() and not self.aborted
+
+    def wait_go(self) -> bool:
+        self._go.wait()
+        return not self.aborted
+
+    def epoch_of(self, stream_id: str) -> int:
+        return self.epochs.current(stream_id)
+
+    def report(self, code: str, node: str, stream_id: str, message: str) -> None:
+        event = RunEvent(
+            code=code, node=node, stream_id=stream_id, message=message, time=wall_clock_iso()
+        )
+        self._send(m.Report(event))
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        self._send(m.Publish(topic, payload))
+
+    def admit(self, node: str, stream_id: str, seq: int) -> bool:
+        return self._flow.admit(node, stream_id, seq, self.clock.now_ns())
+
+    def progress(self, node: str, stream_id: str, seq: int) -> None:
+        if not self._flow.active or self._parts[node].outboxes:
+            return
+        self._flow.done(node, stream_id, seq)
+        if len(self._plan.workers) > 1 or any(
+            other.worker != self._name for other in self._plan.nodes.values()
+        ):
+            self._send(m.Progress(node, stream_id, seq))
+
+    def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
+        self._send(m.NodeFailed(failure(node, stream_id, error, detail)))
+
+    def lane_ended(self, lane: NodeLane | SourceLane) -> None:
+        self._ended.put(lane)
+        self._commands.put(b"")
+
+    def outbox(self, edge: PlannedEdge) -> Outbox:
+        return self._parts[edge.producer].outboxes[edge.id]
+
+    # ---- life
+
+    def run(self) -> int:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            self._build()
+            self._hub.start()
+            self._hub.connect_control(self._spawn.control)
+            self._send(m.Listening(self._hub.listen(self._endpoint())))
+            self._serve()
+        except Exception as error:  # noqa: BLE001  the supervisor must hear why
+            failed = failure("", "", error, traceback.format_exc())
+            self._send(m.OpenFailed((failed,)))
+            return 1
+        finally:
+            self._end()
+        return 0
+
+    def _endpoint(self) -> str:
+        spec = self._plan.workers.get(self._name)
+        if spec is not None and spec.host is not None:
+            return f"tcp://{spec.host}:0"
+        return f"ipc://{self._spawn.run_dir}/{self._name}-{self.incarnation}.sock"
+
+    def _build(self) -> None:
+        spec = self._plan.workers.get(self._name)
+        if spec is not None and spec.nice:
+            os.nice(spec.nice)
+        for node in self._plan.nodes.values():
+            if node.worker == self._name:
+                self._parts[node.name] = NodeParts(self, self._plan, node, self._hub)
+        if "cv2" in sys.modules:
+            sys.modules["cv2"].setNumThreads(self.threads)
+
+    def _serve(self) -> None:
+        beat = self.clock.now_ns()
+        while self._running:
+            patience = max(HEARTBEAT_S - (self.clock.now_ns() - beat) / 1e9, 0.0)
+            try:
+                self._handle(self._commands.get(timeout=patience))
+            except queue.Empty:
+                beat = self.clock.now_ns()
+                self._send(self._heartbeat(final=False))
+
+    def _handle(self, payload: bytes) -> None:
+        if payload:
+            message = m.decode_to_worker(payload)
+            self._handlers()[type(message)](message)
+        self._retire_ended()
+
+    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            m.Peers: self._on_peers,
+            m.Go: lambda _: self._go.set(),
+            m.Stop: self._on_stop,
+            m.PeerGone: self._on_peer_gone,
+            m.PeerBack: self._on_peer_back,
+            m.Epoch: self._on_epoch,
+            m.Tune: self._on_tune,
+            m.AddStream: self._on_add_stream,
+            m.RemoveStream: self._on_remove_stream,
+            m.Progress: lambda p: self._flow.done(p.node, p.stream_id, p.seq),
+        }
+
+    # ---- commands
+
+    def _on_peers(self, message: m.Peers) -> None:
+        lanes: list[NodeLane | SourceLane] = []
+        failures: list[m.Failure] = []
+        for name, parts in self._parts.items():
+            try:
+                require_device(parts.node.device)
+                lanes.extend(self._make_lanes(parts, message.endpoints))
+            except (EngineError, ImportError, msgspec.ValidationError) as error:
+                failures.append(failure(name, name, error, traceback.format_exc()))
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.opened.wait()
+        if failures:
+            self._send(m.OpenFailed(tuple(failures)))
+            return
+        gc.collect()
+        gc.freeze()
+        self._send(m.Ready())
+
+    def _make_lanes(
+        self, parts: NodeParts, endpoints: dict[str, str]
+    ) -> list[NodeLane | SourceLane]:
+        node = parts.node
+        if parts.is_source:
+            streams = node.streams
+            if not streams and not self._spawn.keep_open:
+                streams = {node.name: node.config}
+            return list(parts.make_source_lanes(streams))
+        inboxes: dict[str, Inbox] = {}
+        for edge in self._plan.inputs_of(node.name):
+            producer = self._plan.nodes[edge.producer].worker
+            inbox = open_inbox(self, edge, self._hub, endpoints.get(producer))
+            inboxes[edge.consumer_port] = inbox
+            if edge.link != "inproc":
+                self._remote.setdefault(producer, []).append(inbox)
+        return [parts.make_node_lane(inboxes)]
+
+    def _on_stop(self, message: m.Stop) -> None:
+        self._stopping = True
+        if not message.drain:
+            self._abort.set()
+            for parts in self._parts.values():
+                for outbox in parts.outboxes.values():
+                    outbox.wake()
+        self._go.set()
+        for parts in self._parts.values():
+            for lane in parts.lanes:
+                if isinstance(lane, SourceLane):
+                    lane.stop()
+                else:
+                    lane.bell.set()
+
+    def _on_peer_gone(self, message: m.PeerGone) -> None:
+        for edge in self._plan.edges:
+            if self._plan.nodes[edge.consumer].worker == message.worker:
+                parts = self._parts.get(edge.producer)
+                if parts is None:
+                    continue
+                self._hub.peer_gone(edge.id)
+                if message.final:
+                    parts.outboxes[edge.id].abandon()
+        if message.final:
+            for inbox in self._remote.get(message.worker, ()):
+                inbox.close()
+
+    def _on_peer_back(self, message: m.PeerBack) -> None:
+        for inbox in self._remote.get(message.worker, ()):
+            inbox.reconnect(message.endpoint)
+
+    def _on_epoch(self, message: m.Epoch) -> None:
+        self.epochs.raise_to(message.stream_id, message.epoch)
+        for parts in self._parts.values():
+            for outbox in parts.outboxes.values():
+                outbox.flush_epoch(message.stream_id, message.epoch)
+
+    def _on_tune(self, message: m.Tune) -> None:
+        parts = self._parts.get(message.node)
+        if parts is None:
+            return
+        try:
+            config = msgspec.convert(parts.node.config, parts.kind.config_type)
+            value = tuned_value(config, message.name, msgspec.msgpack.decode(message.value))
+        except (EngineError, msgspec.ValidationError) as error:
+            self.report("BAD_TUNE", message.node, "", f"{message.name}: {error}")
+            return
+        for lane in parts.lanes:
+            if isinstance(lane, NodeLane):
+                lane.tune(message.name, value, message.from_seq)
+
+    def _on_add_stream(self, message: m.AddStream) -> None:
+        parts = self._parts.get(message.node)
+        if parts is None or not parts.is_source:
+            return
+        config = parts.node.config | msgspec.msgpack.decode(message.config)
+        try:
+            lanes = parts.make_source_lanes({message.stream_id: config})
+        except msgspec.ValidationError as error:
+            self.report("BAD_STREAM", message.node, message.stream_id, str(error))
+            return
+        for lane in lanes:
+            lane.start()
+
+    def _on_remove_stream(self, message: m.RemoveStream) -> None:
+        parts = self._parts.get(message.node)
+        for lane in parts.lanes if parts else ():
+            if isinstance(lane, SourceLane):
+                lane.stop(message.stream_id)
+        self._flow.forget(message.stream_id)
+
+    # ---- the rest
+
+    def _retire_ended(self) -> None:
+        if not self._go.is_set():
+            return
+        while not self._ended.empty():
+            lane = self._ended.get()
+            lane.join()
+            self._parts[lane.node.name].retire(lane)
+        for parts in self._parts.values():
+            over = not parts.lanes and (self._stopping or not self._spawn.keep_open)
+            if over and parts.is_source:
+                close_outboxes(parts)
+        ended = not any(parts.lanes for parts in self._parts.values())
+        if ended and (self._stopping or not self._spawn.keep_open):
+            self._running = not self._drained()
+
+    def _drained(self) -> bool:
+        """Whether everything sent to other workers has arrived there."""
+        edges = [stats for parts in self._parts.values() for stats in parts.edges().values()]
+        return self.aborted or all(stats.in_flight == 0 for stats in edges)
+
+    def _heartbeat(self, *, final: bool) -> m.Heartbeat:
+        now_ns = self.clock.now_ns()
+        nodes = {name: parts.stats() for name, parts in self._parts.items()}
+        edges = {k: v for parts in self._parts.values() for k, v in parts.edges().items()}
+        stuck = {
+            lane.node.name: (now_ns - since) / 1e6
+            for parts in self._parts.values()
+            for lane in parts.lanes
+            if (since := lane.busy_since_ns) is not None
+        }
+        return m.Heartbeat(worker_stats(self._name, self.incarnation), nodes, edges, stuck, final)
+
+    def _on_control(self, parts: list[bytes]) -> None:
+        self._commands.put(bytes(parts[-1]))
+
+    def _send(self, message: m.Message) -> None:
+        self._hub.send_control([self._identity, m.encode(message)])
+
+    def _end(self) -> None:
+        self._abort.set()
+        self._go.set()
+        for parts in self._parts.values():
+            for outbox in parts.outboxes.values():
+                outbox.wake()
+            for lane in parts.lanes:
+                if isinstance(lane, NodeLane):
+                    lane.bell.set()
+        self._send(self._heartbeat(final=True))
+        self._send(m.Done())
+        self._hub.stop()
+
+
+def failure(node: str, stream_id: str, error: Exception, detail: str) -> m.Failure:
+    """An exception as it is told to the supervisor; known causes need no traceback."""
+    if isinstance(error, OperatorError):
+        return m.Failure(node, stream_id, error.code, error.message)
+    if isinstance(error, EngineError):
+        return m.Failure(node, stream_id, type(error).__name__, str(error))
+    return m.Failure(node, stream_id, type(error).__name__, str(error), detail)
+
+
+def worker_stats(worker: str, incarnation: int) -> WorkerStats:
+    """What this process uses."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return WorkerStats(
+        worker=worker,
+        pid=os.getpid(),
+        restarts=incarnation,
+        rss_bytes=pages * resource.getpagesize(),
+        cpu_seconds=time.process_time(),
+        threads=threading.active_count(),
+        state="running",
+    )
+
+
+def run_worker(request: dict[str, Any]) -> int:
+    """Entry point in a freshly forked process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return Worker(msgspec.convert(request, m.Spawn)).run()
