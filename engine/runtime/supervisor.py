@@ -349,7 +349,8 @@ class Run:
                 state.start_at_ns = None
                 self._launch(state)
             silent_ns = now_ns - max(state.heard_ns, state.started_ns)
-            limit_ns = START_TIMEOUT_NS if state.phase == "starting" else HEARTBEAT_TIMEOUT_NS
+            opening = state.phase in ("starting", "listening")  # loading weights may take its time
+            limit_ns = START_TIMEOUT_NS if opening else HEARTBEAT_TIMEOUT_NS
             if state.pid and state.phase not in ("done", "failed") and silent_ns > limit_ns:
                 self._note("SILENT", "", "", f"worker '{state.name}' gave no sign; it is killed")
                 state.heard_ns = now_ns
