@@ -191,3 +191,10 @@ class Unlike(Operator):
 
 class NotAnOperator:
     """Something else."""
+
+
+class Lonely(Operator):
+    """Can do without its only input."""
+
+    def process(self, maybe: Video | None) -> Frame | None:
+        return maybe
