@@ -21,7 +21,8 @@ PACKAGE = "operators"  # where the installed operators are
 def load_operator(op: str) -> type[Operator[Any]]:
     """The class behind `module:Class`; OperatorError `NOT_FOUND` or `IMPORT_FAILED` if not."""
     module_name, colon, class_name = op.partition(":")
-    if not (module_name and colon and class_name):
+    is_path = all(part.isidentifier() for part in module_name.split("."))
+    if not (is_path and colon and class_name):
         raise OperatorError("NOT_FOUND", f"'{op}' is not module:Class; {_nearest_operator(op)}")
     module = _import(module_name, op)
     found = getattr(module, class_name, None)

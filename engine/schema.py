@@ -29,12 +29,13 @@ def json_schema(operators: Mapping[str, type[Operator[Any]]] | None = None) -> S
         _rule(op, operator, by_config[operator.config_type], definitions)
         for op, operator in known.items()
     ]
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "frameloom graph",
         **root,
         "$defs": definitions,
     }
+    return dict(msgspec.json.decode(msgspec.json.encode(schema)))  # defaults may be tuples
 
 
 def _rule(op: str, operator: type[Operator[Any]], config: Schema, definitions: Schema) -> Schema:

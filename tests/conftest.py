@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tests.leaks import lasting_leaks, take_inventory
+from tests import leaks
 
 # The same examples on every machine, however slow it is at the moment.
 settings.register_profile("frameloom", deadline=None, derandomize=True, database=None)
@@ -30,9 +30,9 @@ def restore_random_numbers() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def leave_nothing_behind(restore_random_numbers: None) -> Iterator[None]:
     """Fail a test that leaves a process, a thread or shared memory."""
-    before = take_inventory()
+    before = leaks.take_inventory()
     yield
-    found = lasting_leaks(before)
+    found = leaks.lasting_leaks(before, leaks.PATIENCE_S)
     if found:
         pytest.fail("left behind: " + "; ".join(found), pytrace=False)
 

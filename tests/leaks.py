@@ -37,7 +37,7 @@ def leaks(before: Inventory, shm: Path = SHM) -> list[str]:
     return [*_processes(before), *_threads(before), *_slabs(before, shm)]
 
 
-def lasting_leaks(before: Inventory, shm: Path = SHM, patience_s: float = PATIENCE_S) -> list[str]:
+def lasting_leaks(before: Inventory, patience_s: float, shm: Path = SHM) -> list[str]:
     """The leaks that are still there after a while."""
     deadline = time.monotonic() + patience_s
     while (found := leaks(before, shm)) and time.monotonic() < deadline:

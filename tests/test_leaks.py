@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaks import lasting_leaks, leaks, take_inventory
+from tests.leaks import PATIENCE_S, lasting_leaks, leaks, take_inventory
 
 
 def test_a_process_is_a_leak_until_it_is_reaped() -> None:
@@ -20,7 +20,7 @@ def test_a_process_is_a_leak_until_it_is_reaped() -> None:
         assert [str(child.pid) in leak for leak in leaks(before)] == [True]
     finally:
         child.communicate(b"\n")
-    assert lasting_leaks(before) == []
+    assert lasting_leaks(before, PATIENCE_S) == []
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_shared_memory_of_a_living_stranger_is_no_leak(tmp_path: Path) -> None:
     assert leaks(before, tmp_path) == []
     (tmp_path / f"frameloom-{os.getpid()}-1-slab").touch()
     assert len(leaks(before, tmp_path)) == 1
-    assert len(lasting_leaks(before, tmp_path, patience_s=0.0)) == 1
+    assert len(lasting_leaks(before, 0.0, tmp_path)) == 1

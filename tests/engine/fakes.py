@@ -198,3 +198,10 @@ class Lonely(Operator):
 
     def process(self, maybe: Video | None) -> Frame | None:
         return maybe
+
+
+class Notify(Operator):
+    """Says what it saw, without pixels."""
+
+    def process(self, frames: Video) -> Annotated[Frame, Caps(media="event")]:
+        return frames
