@@ -1,0 +1,127 @@
+"""What travels: caps along `like`, devices, labels, and events that must not be lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.engine.graphs import CAM, FACES, node, plan_of, problems_of
+
+
+def test_caps_are_followed_along_like() -> None:
+    nodes = {
+        "cam": node("Camera", config={"uri": "x", "pix_fmt": "yuv420p"}),
+        "blur": node("Blur", {"frames": "cam"}),
+        "rgb": node("ToRgb", {"frames": "blur"}),
+        "again": node("Blur", {"frames": "rgb"}),
+        "good": node("RgbScreen", {"frames": "again"}),
+        "bad": node("RgbScreen", {"frames": "blur"}),
+    }
+    assert problems_of(nodes) == [
+        "bad|inputs.frames: pix_fmt: yuv420p where rgb24|bgr24 is accepted, from 'blur.out' "
+        "(convert between)"
+    ]
+    del nodes["bad"]
+    assert "good" in plan_of(nodes).nodes
+
+
+def test_streams_that_differ_leave_the_caps_open() -> None:
+    streams = {"a": {"pix_fmt": "yuv420p"}, "b": {"pix_fmt": "rgb24"}}
+    nodes = {
+        "cam": node("Camera", config={"uri": "x"}, streams=streams),
+        "show": node("RgbScreen", {"frames": "cam"}),
+    }
+    assert "show" in plan_of(nodes).nodes
+
+
+def test_devices_must_agree() -> None:
+    nodes = {
+        "cam": CAM,
+        "up": node("Upload", {"frames": "cam"}, device="cuda:1"),
+        "good": node("OnGpu", {"frames": "up"}, device="cuda:1"),
+        "other": node("OnGpu", {"frames": "up"}, device="cuda:0"),
+        "cpu": node("OnGpu", {"frames": "up"}),
+        "host": node("OnGpu", {"frames": "cam"}, device="cuda:1"),
+    }
+    remedy = "(copy to the other device between)"
+    assert problems_of(nodes) == [
+        f"other|inputs.frames: device: cuda:1 where cuda:0 is accepted, from 'up.out' {remedy}",
+        "cpu|inputs.frames: needs frames on a GPU, and this node is on cpu (device: cuda:0)",
+        f"host|inputs.frames: device: cpu where cuda:1 is accepted, from 'cam.out' {remedy}",
+    ]
+
+
+def test_an_operator_that_cannot_describe_its_outputs_hides_no_other_problem() -> None:
+    nodes = {
+        "cam": CAM,
+        "broken": node("Broken", {"frames": "cam"}),
+        "unlike": node("Unlike", {"frames": "cam"}),
+        "show": node("RgbScreen", {"frames": "cam"}),
+    }
+    assert problems_of(nodes) == [
+        "broken|op: output_caps for 'out' raised RuntimeError: no idea",
+        "unlike|op: output 'out' is like 'frame', which is no input (did you mean 'frames'?)",
+        "show|inputs.frames: pix_fmt: yuv420p where rgb24|bgr24 is accepted, from 'cam.out' "
+        "(convert between)",
+    ]
+
+
+def test_raw_faces_do_not_leave_the_host() -> None:
+    nodes = {
+        "cam": FACES,
+        "blur": node("Blur", {"frames": "cam"}),
+        "out": node("Publish", {"frames": "blur"}),
+    }
+    assert problems_of(nodes) == [
+        "out|inputs.frames: content labelled raw-face from 'blur' would leave this host "
+        "(put an operator before it that cleans it, or say allow: [raw-face])"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"blur": node("Redact", {"frames": "cam"})},
+        {"out": node("Publish", {"frames": "blur"}, config={"host": "127.0.0.1"})},
+        {"out": node("Screen", {"frames": "blur"})},
+        {
+            "out": node(
+                "Publish",
+                {"frames": {"from": "blur", "queue": 1, "full": "block", "allow": ["raw-face"]}},
+            )
+        },
+    ],
+    ids=["redacted", "loopback", "local sink", "allowed"],
+)
+def test_raw_faces_may_go_where_it_is_safe_or_said(change: dict[str, Any]) -> None:
+    nodes = {
+        "cam": FACES,
+        "blur": node("Blur", {"frames": "cam"}),
+        "out": node("Publish", {"frames": "blur"}),
+    }
+    assert "out" in plan_of({**nodes, **change}).nodes
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        ({"full": "drop_oldest"}, "full"),
+        ({"full": "latest"}, "full"),
+        ({"full": "block", "max_age_ms": 5}, "max_age_ms"),
+    ],
+)
+def test_a_live_graph_loses_no_events(policy: dict[str, Any], field: str) -> None:
+    nodes = {
+        "cam": CAM,
+        "journal": node("Journal", {"frames": {"from": "cam", "queue": 2, **policy}}),
+    }
+    (problem,) = problems_of(nodes, mode="live")
+    assert problem.startswith(f"journal|inputs.frames.{field}: ")
+    assert "would lose events" in problem
+    assert plan_of(nodes, mode="file").edges[0].policy == "block"
+
+
+def test_a_journal_may_block() -> None:
+    plan = plan_of({"cam": CAM, "journal": node("Journal", {"frames": "cam"})}, mode="live")
+    assert plan.edges[0].policy == "block"
