@@ -37,7 +37,7 @@ class Place:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a person: the known word that is most like `word`, else all that are known."""
-    words = list(known)
+    words = [str(name) for name in known]
     close = difflib.get_close_matches(word, words, n=1)
     if close:
         return f"did you mean '{close[0]}'?"

@@ -62,8 +62,6 @@ def _draft_node(name: str, spec: NodeSpec, problems: list[Problem]) -> DraftNode
         streams = _stream_configs(op, spec, place)
     elif op is not None:
         config = _config(op, spec.config, place)
-        if config is not None and not op.inputs:
-            streams = {name: config}
     return DraftNode(name, spec, op, config, streams)
 
 

@@ -120,9 +120,9 @@ def override(data: object, assignments: Iterable[str], problems: list[Problem]) 
 
 
 def _assign(data: dict[str, Any], path: list[str], value: Any, problems: list[Problem]) -> None:
-    nodes = data.get("nodes", {})
+    nodes = _mapping(data.get("nodes"))
     first, *rest = path
-    if rest and isinstance(nodes, dict) and isinstance(nodes.get(first), dict):
+    if rest and isinstance(nodes.get(first), dict):
         _assign_in_node(nodes[first], rest, value, Place(problems, first))
     elif first in TOP_KEYS and bool(rest) == (first == "workers"):
         _put(data, path, value, Place(problems))
@@ -135,7 +135,7 @@ def _assign(data: dict[str, Any], path: list[str], value: Any, problems: list[Pr
 def _assign_in_node(node: dict[str, Any], path: list[str], value: Any, place: Place) -> None:
     path = path if path[0] in NODE_KEYS else ["config", *path]
     if path[0] in ("inputs", "streams") and len(path) > 2:
-        there = node.get(path[0]) or {}
+        there = _mapping(node.get(path[0]))
         if path[1] not in there:
             place.inside(".".join(path)).report(f"there is no '{path[1]}'", nearest(path[1], there))
             return
@@ -144,12 +144,19 @@ def _assign_in_node(node: dict[str, Any], path: list[str], value: Any, place: Pl
 
 def _put(target: dict[str, Any], path: list[str], value: Any, place: Place) -> None:
     for key in path[:-1]:
-        target = target.setdefault(key, {})
+        if target.get(key) is None:
+            target[key] = {}
+        target = target[key]
         place = place.inside(key)
         if not isinstance(target, dict):
             place.report(f"has the value {show(target)}, so nothing can be set inside it")
             return
     target[path[-1]] = value
+
+
+def _mapping(data: object) -> dict[Any, Any]:
+    """`data`, or nothing where it is not a mapping: that is told when the spec is read."""
+    return data if isinstance(data, dict) else {}
 
 
 def _compact(struct: Struct) -> dict[str, Any]:

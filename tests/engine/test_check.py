@@ -28,8 +28,8 @@ def test_a_plan_has_nodes_in_order_and_complete_configs() -> None:
     )
     assert list(plan.nodes) == ["cam", "blur", "show", "other"]
     assert plan.nodes["blur"].config == {"radius": 3, "kind": "gauss", "corner": (0, 0)}
-    assert plan.nodes["cam"].streams["cam"]["frames"] == 3
-    assert plan.nodes["blur"].streams == {}
+    assert plan.nodes["cam"].config["frames"] == 3
+    assert plan.nodes["cam"].streams == {}  # the run makes one, named after the node
     assert [edge.id for edge in plan.edges] == ["blur.out->show.frames", "cam.out->blur.frames"]
     assert plan.inputs_of("show") == plan.outputs_of("blur") == [plan.edges[0]]
 
@@ -232,7 +232,7 @@ def test_a_file_is_read_overridden_and_checked(tmp_path: Path) -> None:
     path.write_text(dump({"graph": "g", "nodes": {"cam": CAM}}))
     spec, plan = check_file(path, ["cam.frames=8", "mode=file"])
     assert spec.mode == plan.mode == "file"
-    assert plan.nodes["cam"].streams["cam"]["frames"] == 8
+    assert plan.nodes["cam"].config["frames"] == 8
 
 
 def test_checking_imports_no_heavy_library() -> None:
