@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from engine.caps import NEGOTIATED, Caps
-from engine.contract import Config, Operator
 from engine.convert import Place, nearest
 from engine.draft import DraftNode
 from engine.errors import Problem
@@ -127,11 +126,9 @@ def _check_caps(edge: DraftEdge, given: Caps, consumer: DraftNode, place: Place)
 
 
 def _reaches_beyond_host(node: DraftNode) -> bool:
-    op: type[Operator[Any]] | None = node.op
-    if op is None or not op.network_sink:
+    if node.op is None or not node.op.network_sink:
         return False
-    configs: tuple[Config, ...] = node.configs
-    return not configs or any(op.reaches_beyond_host(config) for config in configs)
+    return node.config is None or node.op.reaches_beyond_host(node.config)
 
 
 def _narrow(accepted: Caps, given: Caps) -> Caps:

@@ -128,7 +128,7 @@ def plain_config(config: Config) -> dict[str, Any]:
     return {
         info.encode_name: plain[info.encode_name]
         for info in msgspec.structs.fields(config)
-        if info.required or getattr(config, info.name) != default_of(info)
+        if getattr(config, info.name) != default_of(info)
     }
 
 

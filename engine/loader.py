@@ -163,7 +163,7 @@ def _compact(struct: Struct) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for info in msgspec.structs.fields(struct):
         value = getattr(struct, info.name)
-        if info.required or value != default_of(info):
+        if value != default_of(info):
             data[info.encode_name] = _plain(value)
     return data
 

@@ -72,8 +72,7 @@ def check_back_edges(edges: Sequence[DraftEdge], problems: list[Problem]) -> Non
     for edge in edges:
         if not edge.spec.back_edge:
             continue
-        others = [other for other in edges if other is not edge]
-        if edge.producer not in reachable({edge.consumer}, others):
+        if edge.producer not in reachable({edge.consumer}, edges):
             place = edge.place(problems).inside("back_edge")
             place.report("closes no cycle", "leave it out")
         elif edge.input and edge.input.arrival != "latest" and not edge.input.optional:

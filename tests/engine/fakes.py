@@ -86,6 +86,38 @@ class ToRgb(Operator):
         return frames
 
 
+class RgbBlur(Operator):
+    """Takes RGB in either order and keeps it."""
+
+    def process(self, frames: Rgb) -> Same:
+        return frames
+
+
+class EitherCamera(Operator):
+    """Leaves it to its consumer which of two formats it gives."""
+
+    def process(self) -> Annotated[Frame, Caps(media="video", pix_fmt="yuv420p|rgb24")]:
+        raise EndOfStream
+
+
+class ToFloat(Operator):
+    """Gray pictures of numbers that are four bytes wide."""
+
+    def process(
+        self, frames: Video
+    ) -> Annotated[Frame, Caps(pix_fmt="gray", dtype="float32", like="frames")]:
+        return frames
+
+
+class LatestJournal(Operator):
+    """An event sink that says it wants the latest only."""
+
+    event_sink = True
+
+    def process(self, frames: Latest[Video]) -> None:
+        return None
+
+
 class Redact(Operator):
     """Takes the label away."""
 

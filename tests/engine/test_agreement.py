@@ -35,6 +35,43 @@ def test_streams_that_differ_leave_the_caps_open() -> None:
     assert "show" in plan_of(nodes).nodes
 
 
+@pytest.mark.parametrize(
+    ("source", "arrives"),
+    [
+        (node("EitherCamera"), "rgb24"),
+        (node("PixelCamera"), None),
+        (
+            node("Camera", config={"uri": "x"}, streams={"a": {}, "b": {"pix_fmt": "rgb24"}}),
+            "rgb24|bgr24",
+        ),
+    ],
+    ids=["one of two", "neither", "not known"],
+)
+def test_what_passed_a_port_is_what_the_port_accepted(
+    source: dict[str, Any], arrives: str | None
+) -> None:
+    nodes = {
+        "cam": source,
+        "blur": node("RgbBlur", {"frames": "cam"}),
+        "yuv": node("ToRgb", {"frames": "blur"}),
+    }
+    (problem,) = problems_of(nodes)
+    if arrives is None:
+        assert problem.startswith("blur|inputs.frames: pix_fmt: yuv420p where rgb24|bgr24")
+    else:
+        assert problem.startswith(f"yuv|inputs.frames: pix_fmt: {arrives} where yuv420p")
+
+
+def test_a_wrong_config_is_one_problem_and_says_nothing_about_caps() -> None:
+    nodes = {
+        "cam": node("Camera", config={"uri": "x", "pix_fmt": "rbg24"}),
+        "show": node("RgbScreen", {"frames": "cam"}),
+    }
+    assert problems_of(nodes) == [
+        "cam|config.pix_fmt: invalid enum value 'rbg24' (did you mean 'rgb24'?)"
+    ]
+
+
 def test_devices_must_agree() -> None:
     nodes = {
         "cam": CAM,
@@ -120,6 +157,14 @@ def test_a_live_graph_loses_no_events(policy: dict[str, Any], field: str) -> Non
     assert problem.startswith(f"journal|inputs.frames.{field}: ")
     assert "would lose events" in problem
     assert plan_of(nodes, mode="file").edges[0].policy == "block"
+
+
+def test_the_latest_will_not_do_for_events() -> None:
+    nodes = {"cam": CAM, "journal": node("LatestJournal", {"frames": {"from": "cam"}})}
+    assert problems_of(nodes, mode="live") == [
+        "journal|inputs.frames.full: full: latest would lose events "
+        "(say full: block; events are evidence)"
+    ]
 
 
 def test_a_journal_may_block() -> None:

@@ -21,6 +21,7 @@ from tests.engine.fakes import (
     Notify,
     Screen,
     Steer,
+    ToFloat,
     ToRgb,
 )
 
@@ -100,12 +101,16 @@ def test_formats_packets_and_events_have_their_own_sizes() -> None:
     clip = g.add("clip", Clip)
     rgb = g.add("rgb", ToRgb, inputs={"frames": clip.edge("video", queue=1, full="block")})
     events = g.add("events", Notify, inputs={"frames": rgb.edge(queue=1, full="block")})
+    wide = g.add("wide", ToFloat, inputs={"frames": rgb.edge(queue=1, full="block")})
+    g.add("far", Screen, inputs={"frames": wide.edge(queue=1, full="block")})
     g.add("log", Screen, inputs={"frames": events.edge(queue=1, full="block")})
     g.add("sound", Screen, inputs={"frames": clip.edge("audio", queue=1, full="block")})
     found = {edge.edge: edge.frame_bytes for edge in budget(check(g.spec())).edges}
     assert found == {
         "clip.video->rgb.frames": 1280 * 720 * 3 // 2,
         "rgb.out->events.frames": 1280 * 720 * 3,
+        "rgb.out->wide.frames": 1280 * 720 * 3,
+        "wide.out->far.frames": 1280 * 720 * 4,
         "events.out->log.frames": EVENT_BYTES,
         "clip.audio->sound.frames": PACKET_BYTES,
     }

@@ -35,7 +35,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         (root / folder / "__init__.py").touch()
     (root / "nn" / "__init__.py").write_text("raise RuntimeError('a network was imported')")
     (root / "video" / "blur.py").write_text(OPERATOR.format(name="Blur"))
-    (root / "sink.py").write_text(OPERATOR.format(name="Sink") + "\nfrom engine import Operator\n")
+    (root / "sink.py").write_text(
+        OPERATOR.format(name="Sink") + "\nfrom someops.video.blur import Blur\n"
+    )
     (root / "nn" / "net.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     return "someops"

@@ -43,7 +43,9 @@ def test_a_streams_config_completes_the_nodes() -> None:
     plan = plan_of(
         {
             "cam": node(
-                "Camera", config={"frames": 7}, streams={"a": {"uri": "x"}, "b": {"uri": "y"}}
+                "Camera",
+                config={"frames": 7, "uri": "z"},
+                streams={"a": {"uri": "x"}, "b": {"uri": "y"}},
             )
         }
     )

@@ -83,6 +83,14 @@ def _line(problem: Any) -> str:
     return f"{problem.node}|{problem.field}: {problem.message}{hint}"
 
 
+def test_what_is_shared_is_written_out_each_time() -> None:
+    shared = {"radius": [1, 2]}
+    nodes = {name: NodeSpec(op="a:B", config=shared) for name in ("a", "b")}
+    text = dump_graph(GraphSpec(graph="g", nodes=nodes))
+    assert text.count("radius: [1, 2]") == 2
+    assert "&" not in text
+
+
 def test_yaml_is_read_by_the_1_2_core_schema() -> None:
     config = "{a: on, b: 12:30, c: 2026-01-01, d: 1e-3, e: 007, f: yes, g: true, h: ~, i: 0x10}"
     spec = parse_graph(f"graph: g\nnodes: {{n: {{op: 'a:B', config: {config}}}}}")
