@@ -1,0 +1,12 @@
+"""Named ports: what operators of all kinds carry, so that signatures read as words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from engine import Caps, Frame
+
+Video = Annotated[Frame, Caps(media="video")]
+Yuv = Annotated[Frame, Caps(media="video", pix_fmt="yuv420p")]
+AudioPackets = Annotated[Frame, Caps(media="packet")]
+Events = Annotated[Frame, Caps(media="event")]

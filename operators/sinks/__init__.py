@@ -1,0 +1,1 @@
+"""Sinks: operators without outputs."""

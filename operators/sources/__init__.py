@@ -1,0 +1,1 @@
+"""Sources: operators without inputs."""
