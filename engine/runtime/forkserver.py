@@ -1,8 +1,8 @@
 """A small process that has everything imported and forks workers in milliseconds.
 
-Forking keeps a restart well under a second where a fresh interpreter would need several to import
-its libraries. It imports no CUDA and starts no thread, so that forking is safe. It speaks JSON lines:
-a spawn request on stdin; `{"pid": ...}` and `{"exited": pid, "status": ...}` on stdout.
+Forking keeps a restart well under a second where a fresh interpreter would need several to
+import its libraries. It imports no CUDA and starts no thread, so that forking is safe. It speaks
+JSON lines: a spawn request on stdin; `{"pid": ...}` and `{"exited": pid, "status": ...}` on stdout.
 """
 
 from __future__ import annotations

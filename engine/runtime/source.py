@@ -77,6 +77,7 @@ class SourceLane(threading.Thread):
             self.opened.set()
             for stream in list(self.streams):
                 self._end(stream, None)
+            self.stats.state = "failed" if self.stats.error else "finished"
             self._host.lane_ended(self)
 
     def _open(self, stream: Stream) -> None:

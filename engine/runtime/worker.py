@@ -163,6 +163,8 @@ class Worker:
             except queue.Empty:
                 beat = self.clock.now_ns()
                 self._send(self._heartbeat(final=False))
+                self._retire_ended()
+                self._tell_slab_errors()
 
     def _handle(self, payload: bytes) -> None:
         if payload:
@@ -312,6 +314,13 @@ class Worker:
         ended = not any(parts.lanes for parts in self._parts.values())
         if ended and (self._stopping or not self._spawn.keep_open):
             self._running = not self._drained()
+
+    def _tell_slab_errors(self) -> None:
+        for parts in self._parts.values():
+            for outbox in parts.outboxes.values():
+                if outbox.slab_error is not None:
+                    self.report("SHM_FULL", parts.node.name, "", outbox.slab_error)
+                    outbox.slab_error = None
 
     def _drained(self) -> bool:
         """Whether everything sent to other workers has arrived there."""

@@ -1,0 +1,315 @@
+"""The one I/O thread of a worker. It owns every socket: data out, data in, control, key checks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from engine.clock import Clock
+from engine.errors import TransportError
+from engine.plan import PlannedEdge
+from engine.transport import wire
+from engine.transport.curve import Gate, client_side, require_secure, server_side
+from engine.transport.epochs import EpochTable
+from engine.transport.keys import KeyRing
+from engine.transport.outbox import Outbox
+from engine.transport.receiver import RemoteInbox
+from engine.transport.sender import Sender
+
+HIGH_WATER_MARK = 1000  # messages; never reached, credits stop a sender long before
+CONTROL_LINGER_MS = 1000  # last words reach the supervisor
+PARTS_AT_ONCE = 64  # messages from one socket before the others have their turn
+
+
+class Hub:
+    """Start it, let it listen, serve outboxes and connect inboxes; stop it to close everything."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        epochs: EpochTable,
+        *,
+        keys: KeyRing | None = None,
+        on_control: Callable[[list[bytes]], None] | None = None,
+    ) -> None:
+        self.malformed = 0  # messages that name no edge of ours
+        self._clock = clock
+        self._epochs = epochs
+        self._keys = keys
+        self._on_control = on_control
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._router: zmq.Socket[Any] | None = None
+        self._control: zmq.Socket[Any] | None = None
+        self._gate: Gate | None = None
+        self._bound: list[str] = []
+        self._senders: dict[str, Sender] = {}
+        self._inboxes: dict[zmq.Socket[Any], RemoteInbox] = {}
+        self._sockets: dict[str, zmq.Socket[Any]] = {}
+        self._dirty: deque[Sender | RemoteInbox] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._outgoing: deque[list[bytes]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._awake = False
+        self._running = True
+        self._poller.register(self._wake_fd, zmq.POLLIN)
+        self._thread = threading.Thread(target=self._run, name=f"frameloom-io-{name}", daemon=True)
+
+    # ---- from any thread
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what is due, close every socket, remove socket files and slabs."""
+        if self._thread.is_alive():
+            self._running = False
+            self._ring()
+            self._thread.join()
+        else:
+            self._close()
+
+    def listen(self, endpoint: str) -> str:
+        """Accept consumers there (`ipc://...`, `tcp://address:0`); the endpoint to connect to."""
+        require_secure(endpoint, self._keys)
+        return str(self._call(lambda: self._listen(endpoint)))
+
+    def serve(self, outbox: Outbox) -> None:
+        """Send an outbox's items to whoever says hello for its edge."""
+        self._senders[outbox.edge.id] = Sender(outbox, self._clock, self._mark)
+
+    def unserve(self, edge_id: str) -> None:
+        """Forget an outbox, and remove its slabs."""
+        sender = self._senders.pop(edge_id, None)
+        if sender is not None:
+            sender.peer_gone()
+            sender.close()
+
+    def connect(self, edge: PlannedEdge, endpoint: str) -> RemoteInbox:
+        """The consumer's end of an edge whose producer listens at `endpoint`."""
+        require_secure(endpoint, self._keys)
+        inbox = RemoteInbox(edge, self._epochs, self._clock, self._mark, self._reconnect)
+        self._call(lambda: self._connect(inbox, endpoint, again=False))
+        return inbox
+
+    def disconnect(self, inbox: RemoteInbox) -> None:
+        """Close the connection of an inbox."""
+        self._call(lambda: self._disconnect(inbox))
+
+    def connect_control(self, endpoint: str) -> None:
+        """The supervisor's socket. What it sends goes to `on_control`, in the I/O thread."""
+        self._call(lambda: self._connect_control(endpoint))
+
+    def send_control(self, parts: list[bytes]) -> None:
+        self._outgoing.append(parts)
+        self._ring()
+
+    def peer_gone(self, edge_id: str) -> None:
+        """The consumer of that edge has died: its frames are lost, its leases free again."""
+        sender = self._senders.get(edge_id)
+        if sender is not None:
+            sender.peer_gone()
+
+    @property
+    def refused(self) -> int:
+        """Connections turned away because their key is not known."""
+        return self._gate.refused if self._gate is not None else 0
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        """Run something in the I/O thread and wait for it."""
+        done = threading.Event()
+        results: list[Any] = []
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                results.append(function())
+            except (zmq.ZMQError, TransportError) as error:
+                errors.append(error)
+            finally:
+                done.set()
+
+        self._calls.append(run)
+        self._ring()
+        done.wait()
+        if errors:
+            raise TransportError(str(errors[0])) from errors[0]
+        return results[0]
+
+    def _mark(self, end: Sender | RemoteInbox) -> None:
+        self._dirty.append(end)
+        self._ring()
+
+    def _ring(self) -> None:
+        if not self._awake:
+            self._awake = True
+            os.eventfd_write(self._wake_fd, 1)
+
+    # ---- the I/O thread
+
+    def _run(self) -> None:
+        while self._running:
+            self._turn(dict(self._poller.poll()))
+        self._turn({})
+        self._close()
+
+    def _turn(self, ready: dict[Any, int]) -> None:
+        if self._wake_fd in ready:
+            os.eventfd_read(self._wake_fd)
+        self._awake = False
+        if self._control is not None and self._control in ready:
+            self._drain(self._control, self._hear_control)
+        while self._calls:
+            self._calls.popleft()()
+        self._send_control()
+        if self._gate is not None and self._gate.socket in ready:
+            self._gate.answer()
+        if self._router is not None and self._router in ready:
+            self._drain(self._router, self._hear_consumer)
+        for socket, inbox in list(self._inboxes.items()):
+            if socket in ready:
+                self._drain(socket, inbox.receive)
+        self._send_dirty()
+
+    def _drain(self, socket: zmq.Socket[Any], handle: Callable[[list[Any]], None]) -> None:
+        for _ in range(PARTS_AT_ONCE):
+            try:
+                parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            handle(parts)
+        self._ring()
+
+    def _hear_control(self, parts: list[Any]) -> None:
+        if self._on_control is not None:
+            self._on_control([bytes(part.buffer) for part in parts])
+
+    def _hear_consumer(self, parts: list[Any]) -> None:
+        try:
+            if len(parts) != 2:
+                raise TransportError(f"{len(parts)} parts from a consumer")
+            message = wire.decode_to_producer(bytes(parts[1].buffer))
+            sender = self._senders[message.edge]
+        except (TransportError, KeyError):
+            self.malformed += 1
+            return
+        if isinstance(message, wire.Hello):
+            sender.hello(bytes(parts[0].buffer), message)
+        else:
+            sender.ack(message)
+            self._dirty.append(sender)
+
+    def _send_dirty(self) -> None:
+        while self._dirty:
+            end = self._dirty.popleft()
+            if isinstance(end, Sender):
+                end.advance()
+                self._send_frames(end)
+            else:
+                ack = end.outcomes()
+                socket = self._sockets.get(end.edge.id)
+                if ack is not None and socket is not None:
+                    with suppress(zmq.Again):  # the producer is gone: the session ends with it
+                        socket.send(ack, zmq.NOBLOCK)
+
+    def _send_frames(self, sender: Sender) -> None:
+        if self._router is None:
+            return
+        while (parts := sender.pop()) is not None:
+            if sender.address is None:
+                continue
+            with suppress(zmq.ZMQError):  # unroutable: the peer's end is told by the supervisor
+                self._router.send(sender.address, zmq.SNDMORE | zmq.NOBLOCK)
+                self._send_parts(parts)
+
+    def _send_parts(self, parts: list[Any]) -> None:
+        assert self._router is not None
+        if len(parts) == 1:
+            self._router.send(parts[0])
+        else:
+            self._router.send(parts[0], zmq.SNDMORE)
+            self._router.send(parts[1], copy=False)
+
+    def _send_control(self) -> None:
+        while self._outgoing and self._control is not None:
+            with suppress(zmq.Again):  # the supervisor does not listen any more
+                self._control.send_multipart(self._outgoing.popleft(), zmq.NOBLOCK)
+
+    def _listen(self, endpoint: str) -> str:
+        router = self._socket(zmq.ROUTER)
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if self._keys is not None and endpoint.startswith("tcp://"):
+            self._gate = Gate(self._context, self._keys)
+            self._poller.register(self._gate.socket, zmq.POLLIN)
+            server_side(router, self._keys)
+        try:
+            router.bind(endpoint)
+        except zmq.ZMQError as error:
+            router.close()
+            raise TransportError(f"cannot listen at {endpoint}: {error}") from error
+        self._router = router
+        self._poller.register(router, zmq.POLLIN)
+        actual = router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._bound.append(actual)
+        return actual
+
+    def _connect(self, inbox: RemoteInbox, endpoint: str, *, again: bool) -> None:
+        socket = self._socket(zmq.DEALER)
+        if self._keys is not None and endpoint.startswith("tcp://"):
+            client_side(socket, self._keys)
+        socket.connect(endpoint)
+        self._inboxes[socket] = inbox
+        self._sockets[inbox.edge.id] = socket
+        self._poller.register(socket, zmq.POLLIN)
+        socket.send(inbox.begin(again=again))
+
+    def _disconnect(self, inbox: RemoteInbox) -> None:
+        socket = self._sockets.pop(inbox.edge.id, None)
+        if socket is not None:
+            self._poller.unregister(socket)
+            del self._inboxes[socket]
+            socket.close()
+
+    def _reconnect(self, inbox: RemoteInbox, endpoint: str) -> None:
+        def again() -> None:
+            self._disconnect(inbox)
+            self._connect(inbox, endpoint, again=True)
+
+        self._call(again)
+
+    def _connect_control(self, endpoint: str) -> None:
+        control = self._socket(zmq.DEALER)
+        control.setsockopt(zmq.LINGER, CONTROL_LINGER_MS)
+        control.connect(endpoint)
+        self._control = control
+        self._poller.register(control, zmq.POLLIN)
+
+    def _socket(self, kind: int) -> zmq.Socket[Any]:
+        socket: zmq.Socket[Any] = self._context.socket(kind)
+        socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PAYLOAD_BYTES)
+        return socket
+
+    def _close(self) -> None:
+        for sender in self._senders.values():
+            sender.close()
+        for socket in (*self._inboxes, self._router, self._control):
+            if socket is not None:
+                socket.close()
+        if self._gate is not None:
+            self._gate.socket.close()
+        self._context.term()
+        for endpoint in self._bound:
+            if endpoint.startswith("ipc://"):
+                Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+        os.close(self._wake_fd)
