@@ -6,15 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from engine import Config, EndOfStream, Frame, OpContext, Operator, OperatorError, rescale_pts
-from operators.ports import AudioPackets, Yuv
 from operators.records import Packet
 from operators.sources._av import FrameCopier, PtsFiller, audio_caps, packet_bytes
 from operators.sources._opening import open_media
+from operators.sources._outputs import Media
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -33,13 +33,6 @@ class FileSourceConfig(Config, frozen=True):
         bool, Meta(description="one frame per frame period; false: as fast as they are taken")
     ] = False
     audio: Annotated[bool, Meta(description="pass the first audio stream on, undecoded")] = True
-
-
-class Media(NamedTuple):
-    """One decoded frame or one audio packet, in the order of the file."""
-
-    frames: Yuv | None = None
-    audio: AudioPackets | None = None
 
 
 class FileSource(Operator[FileSourceConfig]):

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from engine import Caps, Config, EndOfStream, Frame, OpContext, Operator
 from engine.pool import BufferPool
-from operators.ports import Yuv
+from operators.sources._outputs import Pictures
 
 IDLE_BUFFERS = 8
 STOP_CHECK_NS = 100_000_000
@@ -74,7 +74,7 @@ class TestPattern(Operator[TestPatternConfig]):
             color_range="limited",
         )
 
-    def process(self) -> Yuv:
+    def process(self) -> Pictures:
         number = self._count
         if self._ctx.stopping() or number == self.config.frames > 0:
             raise EndOfStream
@@ -85,10 +85,10 @@ class TestPattern(Operator[TestPatternConfig]):
         if self.config.realtime:
             self._wait_until_due(number)
         self._count += 1
-        return Frame(data, self._caps, self._ctx.stamp(number, self._time_base))
+        return Pictures(Frame(data, self._caps, self._ctx.stamp(number, self._time_base)))
 
     def _draw_box(self, luma: npt.NDArray[np.uint8], number: int) -> None:
-        room = np.array(luma.shape) - (self._box_px, self._box_px)
+        room = np.array(luma.shape, np.int64) - self._box_px
         y, x = _bounce(self._start_px + number * self._step_px, room)
         luma[y : y + self._box_px, x : x + self._box_px] = WHITE
 
@@ -124,7 +124,8 @@ def _cell_px(width: int) -> int:
 def _bounce(position: npt.NDArray[np.int64], room: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """A position that runs to and fro between 0 and `room`."""
     there_and_back = position % (2 * room)
-    return np.minimum(there_and_back, 2 * room - there_and_back)
+    bounced: npt.NDArray[np.int64] = np.minimum(there_and_back, 2 * room - there_and_back)
+    return bounced
 
 
 def _bars(width: int, height: int) -> npt.NDArray[np.uint8]:
