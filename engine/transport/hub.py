@@ -25,6 +25,7 @@ from engine.transport.sender import Sender
 
 HIGH_WATER_MARK = 1000  # messages; never reached, credits stop a sender long before
 CONTROL_LINGER_MS = 1000  # last words reach the supervisor
+LAZY_MS = 20  # how long an ack may wait that nobody is waiting for
 PARTS_AT_ONCE = 64  # messages from one socket before the others have their turn
 
 
@@ -157,7 +158,7 @@ class Hub:
 
     def _run(self) -> None:
         while self._running:
-            self._turn(dict(self._poller.poll()))
+            self._turn(dict(self._poller.poll(LAZY_MS)))
         self._turn({})
         self._close()
 
@@ -177,32 +178,36 @@ class Hub:
         for socket, inbox in list(self._inboxes.items()):
             if socket in ready:
                 self._drain(socket, inbox.receive)
+        if not ready:  # nothing urgent: send the acks that were not worth a message of their own
+            self._dirty.extend(self._inboxes.values())
         self._send_dirty()
 
     def _drain(self, socket: zmq.Socket[Any], handle: Callable[[list[Any]], None]) -> None:
         for _ in range(PARTS_AT_ONCE):
             try:
-                parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                parts: list[Any] = [socket.recv(zmq.NOBLOCK)]
             except zmq.Again:
                 return
+            while socket.getsockopt(zmq.RCVMORE):  # headers are small; pixels must not be copied
+                parts.append(socket.recv(copy=False).buffer)
             handle(parts)
         self._ring()
 
     def _hear_control(self, parts: list[Any]) -> None:
         if self._on_control is not None:
-            self._on_control([bytes(part.buffer) for part in parts])
+            self._on_control([bytes(part) for part in parts])
 
     def _hear_consumer(self, parts: list[Any]) -> None:
         try:
             if len(parts) != 2:
                 raise TransportError(f"{len(parts)} parts from a consumer")
-            message = wire.decode_to_producer(bytes(parts[1].buffer))
+            message = wire.decode_to_producer(bytes(parts[1]))
             sender = self._senders[message.edge]
         except (TransportError, KeyError):
             self.malformed += 1
             return
         if isinstance(message, wire.Hello):
-            sender.hello(bytes(parts[0].buffer), message)
+            sender.hello(parts[0], message)
         else:
             sender.ack(message)
             self._dirty.append(sender)

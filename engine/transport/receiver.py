@@ -22,6 +22,9 @@ from engine.transport.link import reject_cause, watermark_of
 from engine.transport.slab import SlabView
 
 
+RELEASES_AT_ONCE = 4  # fewer than the sender has spare slots
+
+
 class RemoteInbox:
     """Filled by the I/O thread, emptied by the lane. Acks collect until the former sends them."""
 
@@ -67,7 +70,8 @@ class RemoteInbox:
             else:
                 self._consumed += 1
                 self._age.add(now_ns - item.stamp.capture_ns)
-        self._wake(self)
+        if self._credits * 2 >= self.edge.window:
+            self._wake(self)  # below that the sender is not waiting, and the next ack will do
         return item if cause is None else watermark_of(item)
 
     def dropped(self, cause: Cause) -> None:
@@ -106,7 +110,7 @@ class RemoteInbox:
     def receive(self, parts: list[Any]) -> None:
         """One message from the producer; what cannot be read is refused and counted."""
         try:
-            message = wire.decode_to_consumer(bytes(parts[0].buffer))
+            message = wire.decode_to_consumer(parts[0])
             if message.edge != self.edge.id:
                 raise TransportError(f"for edge {message.edge!r}")
             if message.session != self.session:
@@ -146,8 +150,8 @@ class RemoteInbox:
             array = view.array(
                 header.slot.offset, header.dtype, header.shape, self._releaser(header.slot)
             )
-        elif len(parts) == 2 and len(parts[1].buffer) == nbytes:
-            array = np.frombuffer(parts[1].buffer, header.dtype).reshape(header.shape)
+        elif len(parts) == 2 and len(parts[1]) == nbytes:
+            array = np.frombuffer(parts[1], header.dtype).reshape(header.shape)
         else:
             raise TransportError(f"{nbytes} bytes of pixels were announced and did not come")
         frame = wire.read_frame(header, array, self._clock.now_ns())
@@ -181,7 +185,8 @@ class RemoteInbox:
         def release() -> None:
             if session == self.session:
                 self._released.append(lease)
-                self._wake(self)
+                if len(self._released) >= RELEASES_AT_ONCE:
+                    self._wake(self)
 
         return release
 

@@ -14,7 +14,7 @@ from engine.transport import wire
 from engine.transport.outbox import Outbox
 from engine.transport.slab import Slab
 
-SPARE_SLOTS = 4  # beyond the window: frames that the consumer still holds after it returned credit
+SPARE_SLOTS = 8  # beyond the window: frames that the consumer still holds after it returned credit
 
 
 class Sender:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import math
 import os
+import struct
 import threading
 import weakref
 from collections.abc import Callable
@@ -24,6 +26,8 @@ from engine.errors import TransportError
 FOLDER = Path("/dev/shm")
 PREFIX = "frameloom-"
 PAGE = mmap.PAGESIZE
+GENERATION_BYTES = 8
+_GENERATION = struct.Struct("=Q")
 _numbers = itertools.count()
 
 
@@ -108,7 +112,7 @@ class SlabView:
         self, offset: int, dtype: str, shape: tuple[int, ...], released: Callable[[], None]
     ) -> np.ndarray[Any, Any]:
         """An array on the slot; `released` is called when the last view of it is gone."""
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         if offset < 0 or offset + count * np.dtype(dtype).itemsize > len(self._map):
             raise TransportError(f"slot at {offset} lies outside its slab")
         # NumPy hangs every further view on this very array, so its end is the end of all of them.
@@ -124,7 +128,7 @@ class SlabView:
 
     def generation(self, slot: int) -> int:
         """The slot's generation now: another than the lease's means that the owner took it back."""
-        return int(np.frombuffer(self._map, np.uint64, 1, slot * 8)[0])
+        return int(_GENERATION.unpack_from(self._map, slot * GENERATION_BYTES)[0])
 
 
 def start_time(pid: int) -> int:
@@ -153,7 +157,7 @@ def sweep_stale_slabs() -> list[str]:
 
 
 def _header_pages(slots: int) -> int:
-    return -(-slots * 8 // PAGE)
+    return -(-slots * GENERATION_BYTES // PAGE)
 
 
 def _create(path: Path, size_bytes: int) -> mmap.mmap:
