@@ -1,0 +1,61 @@
+"""Operators that only benches need: too slow, with a memory, measuring ages."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from engine import Config, OpContext, Operator
+from operators.ports import Video
+
+
+class SlowConfig(Config, frozen=True):
+    """How slow."""
+
+    work_ms: Annotated[float, Meta(ge=0, description="ms that every frame takes; 0: none")] = 333
+
+
+class Slow(Operator[SlowConfig]):
+    """Takes its time without using the CPU, as a network call or a busy GPU would."""
+
+    def process(self, frames: Video) -> Video:
+        time.sleep(self.config.work_ms / 1e3)
+        return frames
+
+
+class Remember(Operator):  # type: ignore[type-arg]
+    """Keeps a little of every stream, as a tracker does: what is not forgotten adds up."""
+
+    def open(self, ctx: OpContext) -> None:
+        self._last = ctx.per_stream(lambda stream_id: np.zeros(64 << 10, np.uint8))
+
+    def process(self, frames: Video) -> Video:
+        self._last[frames.stamp.stream_id][:64] = frames.data.reshape(-1)[:64]
+        return frames
+
+
+class AgeSinkConfig(Config, frozen=True):
+    """Where the ages go."""
+
+    path: Annotated[str, Meta(min_length=1, description=".npy file below the run's output")]
+
+
+class AgeSink(Operator[AgeSinkConfig]):
+    """Notes when each frame arrives and how old it is then: [N, 2] int64, (arrival, age) in ns."""
+
+    def open(self, ctx: OpContext) -> None:
+        self._ctx = ctx
+        self._notes = array("q")
+        self._path = ctx.output_path(self.config.path)
+
+    def process(self, frames: Video) -> None:
+        now_ns = self._ctx.clock.now_ns()
+        self._notes.append(now_ns)
+        self._notes.append(now_ns - frames.stamp.capture_ns)
+
+    def close(self) -> None:
+        np.save(self._path, np.array(self._notes, np.int64).reshape(-1, 2), allow_pickle=False)
