@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.contract import Mode, Port
-from engine.frame import Batch, Frame, Item, Latest, Signal, StreamEnd, Watermark
+from engine.frame import Batch, Discontinuity, Frame, Item, Latest, Signal, StreamEnd, Watermark
 from engine.plan import PlannedNode
 from engine.spec import JoinSpec
 from engine.transport.link import Inbox
@@ -195,7 +195,15 @@ class Queues:
             self._mark(name, item.stream_id, item.seq, item.pts_ns)
         elif isinstance(item, StreamEnd):
             self.ended[name][item.stream_id] = item
-        elif (name, item.stream_id) not in self._broken:
+        else:
+            self._break(name, item)
+
+    def _break(self, name: str, item: Discontinuity) -> None:
+        """After a break a source may count from 0 again: what its old count said is forgotten."""
+        self.seq_mark[name].pop(item.stream_id, None)
+        self.pts_mark[name].pop(item.stream_id, None)
+        self._told.pop(item.stream_id, None)
+        if (name, item.stream_id) not in self._broken:
             others = [other for other in self.inboxes if other != name]
             self._broken.update((other, item.stream_id) for other in others)
             self.signals.append(item)  # told once, though every port says it

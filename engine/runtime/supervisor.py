@@ -301,6 +301,7 @@ class Run:
             return
         how = f"killed by signal {-status}" if status < 0 else f"exited with status {status}"
         self._ledger.died(state.name)
+        sweep_stale_slabs()
         if not self._going or self._stop_at_ns is not None or self._feeds_a_file(state.name):
             state.phase = "failed"
             self._ledger.left(state.name, "failed")
