@@ -21,7 +21,6 @@ from engine.transport.epochs import EpochTable
 from engine.transport.link import reject_cause, watermark_of
 from engine.transport.slab import SlabView
 
-
 RELEASES_AT_ONCE = 4  # fewer than the sender has spare slots
 
 

@@ -8,8 +8,8 @@ process left behind is recognised and swept at the next start.
 from __future__ import annotations
 
 import itertools
-import mmap
 import math
+import mmap
 import os
 import struct
 import threading
