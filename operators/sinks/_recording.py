@@ -64,7 +64,8 @@ class Recording:
         self._output: Any = av.open(
             str(path), "w", format="mp4", container_options=_mux_options(settings)
         )
-        self._output.flags |= av.container.Flags.bitexact.value
+        bitexact: Any = av.container.Flags.bitexact.value
+        self._output.flags |= bitexact
         self._time_base = max(first.stamp.time_base, FINEST_TIME_BASE)
         self._video = self._add_video(first.caps)
 
