@@ -95,17 +95,24 @@ class Connection:
             self._container.close()
 
     def _run(self) -> None:
-        import av
+        from av.error import FFmpegError
 
+        began_ns = self._clock.now_ns()
         try:
-            self._container = av.open(
-                self._url, options=self._options, timeout=self._timeouts_s
-            )
-            cause = self._read(self._container)
-        except av.error.FFmpegError as error:
+            cause = self._open_and_read()
+        except FFmpegError as error:
             # Its text holds the whole URL: only the kind of error leaves this thread.
             cause = cause_of(error)
+            overdue = (self._clock.now_ns() - began_ns) / 1e9 >= self._timeouts_s[0]
+            if cause == "DISCONNECTED" and self._container is None and overdue:
+                cause = "TIMEOUT"  # FFmpeg calls a reply that never came invalid data
         self._offer(Lost(cause))
+
+    def _open_and_read(self) -> str:
+        import av
+
+        self._container = av.open(self._url, options=self._options, timeout=self._timeouts_s)
+        return self._read(self._container)
 
     def _read(self, container: InputContainer) -> str:
         """Read to the end; returns why it ended."""

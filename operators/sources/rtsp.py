@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TIME_BASE = Fraction(1, 90_000)
 NANOSECOND = Fraction(1, 10**9)
+USUAL_STEP = 3600  # ticks between frames at 25 Hz
 IDLE_S = 0.25  # process returns at least this often, so that a stop is noticed
 KEPT_ARRIVALS = 64  # packets inside the decoder
 PERMANENT = {
@@ -174,14 +175,22 @@ class RtspSource(Operator[RtspSourceConfig]):
 
     def _stream_pts(self, pts: int | None, arrival_ns: int) -> int:
         """Always rising; after a break as much later as the frame came later."""
-        waited_ns = arrival_ns - (arrival_ns if self._last_ns is None else self._last_ns)
-        expected = max(self._last_pts, 0) + rescale_pts(waited_ns, NANOSECOND, TIME_BASE)
+        expected = self._expected_pts(arrival_ns)
         if pts is None:
-            return max(expected, self._last_pts + 1)
+            return expected
         ticks = rescale_pts(pts, self._video.time_base, TIME_BASE)
         if self._shift is None:
             self._shift = expected - ticks
         return max(ticks + self._shift, self._last_pts + 1)
+
+    def _expected_pts(self, arrival_ns: int) -> int:
+        """The pts of a frame that says none itself."""
+        if self._last_ns is None:
+            return 0
+        if self._break is None:
+            return self._last_pts + USUAL_STEP
+        waited = rescale_pts(arrival_ns - self._last_ns, NANOSECOND, TIME_BASE)
+        return self._last_pts + max(waited, 1)
 
     def _audio_packet(self, arrived: Arrived) -> Media | None:
         packet = arrived.packet
@@ -198,7 +207,7 @@ class RtspSource(Operator[RtspSourceConfig]):
 def _options(transport: str) -> dict[str, str]:
     return {
         "rtsp_transport": transport,
-        "fflags": "nobuffer",
+        # No "fflags nobuffer": it throws away the key frame that the probe has read.
         "flags": "low_delay",
         "analyzeduration": "500000",  # us
         "fpsprobesize": "0",
