@@ -1,0 +1,1 @@
+"""Faces: finding, tracking and telling of them."""

@@ -1,0 +1,129 @@
+"""BlazeFace: single-shot face detector on a square input.
+
+Bazarevsky et al. 2019, arXiv:1907.05047.
+
+Anchors and decoding follow the paper and the published model cards: one anchor centre per cell and
+layer, boxes and six points regressed in input pixels relative to the centre, overlapping candidates
+blended with their scores as weights (section 3.2 of the paper) instead of suppressed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.face.weights import load_weights
+
+F32 = npt.NDArray[np.float32]
+SCORE_LIMIT = 80.0  # beyond it the exponential overflows single precision
+
+
+class Variant(NamedTuple):
+    """One trained network: its input and the strides of its anchor layers."""
+
+    weights: str
+    size_px: int
+    layers: tuple[tuple[int, int], ...]  # (stride, anchors per cell)
+
+
+VARIANTS = {
+    "short": Variant("blazeface_short_range.tflite", 128, ((8, 2), (16, 6))),
+    "full": Variant("blazeface_full_range.tflite", 192, ((4, 1),)),
+    "back": Variant("blazeface_back.tflite", 256, ((16, 2), (32, 6))),
+}
+
+
+class Candidates(NamedTuple):
+    """In input pixels: boxes [N, 4] left, top, right, bottom; scores [N]; points [N, P, 2]."""
+
+    boxes: F32
+    scores: F32
+    points: F32
+
+
+class BlazeFace:
+    """A network with its anchors. One call at a time."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.variant = VARIANTS[name]
+        self.size_px = self.variant.size_px
+        self._anchors = anchor_centres(self.variant)
+        make: Any = Interpreter
+        self._net: Any = make(model_content=load_weights(self.variant.weights), num_threads=threads)
+        self._net.allocate_tensors()
+        self._input = self._net.get_input_details()[0]["index"]
+        outputs = self._net.get_output_details()
+        self._regressors = next(o["index"] for o in outputs if o["shape"][-1] == 16)
+        self._scores = next(o["index"] for o in outputs if o["shape"][-1] == 1)
+
+    def __call__(self, rgb: npt.NDArray[np.uint8], min_score: float) -> Candidates:
+        """rgb [S, S, 3] -> candidates with at least `min_score`, before blending."""
+        tensor = rgb[None].astype(np.float32)
+        tensor *= 1 / 127.5
+        tensor -= 1
+        self._net.set_tensor(self._input, tensor)
+        self._net.invoke()
+        raw = self._net.get_tensor(self._scores)[0, :, 0]
+        regressed = self._net.get_tensor(self._regressors)[0]
+        return decode(raw, regressed, self._anchors, min_score)
+
+
+def anchor_centres(variant: Variant) -> F32:
+    """[N, 2] centres in input pixels, layer by layer, row by row."""
+    centres = []
+    for stride, per_cell in variant.layers:
+        cells = variant.size_px // stride
+        y, x = np.mgrid[0:cells, 0:cells].reshape(2, -1)
+        layer = (np.stack([x, y], axis=1) + 0.5) * stride
+        centres.append(np.repeat(layer, per_cell, axis=0))
+    return np.concatenate(centres).astype(np.float32)
+
+
+def decode(raw_scores: F32, regressed: F32, anchors: F32, min_score: float) -> Candidates:
+    """Network outputs as boxes, scores and points in input pixels."""
+    scores = 1 / (1 + np.exp(-np.clip(raw_scores, -SCORE_LIMIT, SCORE_LIMIT)))
+    keep = np.flatnonzero(scores >= min_score)
+    values = regressed[keep].reshape(len(keep), 8, 2)
+    centres = values[:, 0] + anchors[keep]
+    halves = values[:, 1] / 2
+    boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+    points = values[:, 2:] + anchors[keep, None]
+    return Candidates(boxes, scores[keep].astype(np.float32), points)
+
+
+def blend_overlapping(found: Candidates, min_iou: float) -> Candidates:
+    """Weighted non-maximum suppression: each group of overlapping candidates becomes its mean."""
+    order = np.argsort(-found.scores, kind="stable")
+    boxes, scores, points = [], [], []
+    while len(order):
+        best = order[0]
+        near = iou(found.boxes[best], found.boxes[order]) >= min_iou
+        near[0] = True
+        group = order[near]
+        weights = found.scores[group] / found.scores[group].sum()
+        boxes.append(np.tensordot(weights, found.boxes[group], 1))
+        points.append(np.tensordot(weights, found.points[group], 1))
+        scores.append(found.scores[best])
+        order = order[~near]
+    count = len(scores)
+    return Candidates(
+        np.array(boxes, np.float32).reshape(count, 4),
+        np.array(scores, np.float32),
+        np.array(points, np.float32).reshape(count, found.points.shape[1], 2),
+    )
+
+
+def iou(box: F32, boxes: F32) -> F32:
+    """Intersection over union of one box [4] with many [N, 4]."""
+    left_top = np.maximum(box[:2], boxes[:, :2])
+    right_bottom = np.minimum(box[2:], boxes[:, 2:])
+    sides = np.maximum(right_bottom - left_top, 0)
+    shared = sides[:, 0] * sides[:, 1]
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    result: F32 = shared / np.maximum(area + areas - shared, 1e-9)
+    return result

@@ -1,0 +1,1 @@
+"""Pixels: conversions and drawing, no weights."""

@@ -1,0 +1,153 @@
+"""Drawing in place: on the three planes of 4:2:0 video, or on one interleaved picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engine import CapsError, Frame
+from operators.face.records import Box, Point
+from operators.video.yuv import frame_size, planes_of, rgb_to_yuv
+
+RGB = tuple[int, int, int]
+U8 = npt.NDArray[np.uint8]
+FONT = cv2.FONT_HERSHEY_DUPLEX
+SHIFT = 3  # OpenCV takes coordinates in eighths of a pixel
+BLACK: RGB = (16, 16, 16)
+
+
+class Canvas(Protocol):
+    """Coordinates are frame pixels; colours RGB 0 to 255. What lies outside is cut off."""
+
+    def box(self, box: Box, colour: RGB, thickness_px: int) -> None: ...
+    def line(self, way: Sequence[Point], colour: RGB, thickness_px: int) -> None: ...
+    def dot(self, centre: Point, radius_px: int, colour: RGB) -> None: ...
+    def label(
+        self, anchor: Point, text: str, scale: float, back: RGB, ink: RGB = BLACK
+    ) -> None: ...
+
+
+class _Layer:
+    """One array to draw on, with its own colours and its own size relative to the frame."""
+
+    def __init__(self, array: U8, factor: float, value: Any) -> None:
+        self.array = array
+        self.factor = factor
+        self.value = value  # RGB -> what goes into this array
+
+
+class LayeredCanvas:
+    """Draws the same shapes on every layer, anti-aliased."""
+
+    def __init__(self, layers: list[_Layer], width: int, height: int) -> None:
+        self._layers = layers
+        self._size = (width, height)
+
+    def box(self, box: Box, colour: RGB, thickness_px: int) -> None:
+        left, top, right, bottom = box
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        self._polyline(corners, colour, thickness_px, closed=True)
+
+    def line(self, way: Sequence[Point], colour: RGB, thickness_px: int) -> None:
+        self._polyline(way, colour, thickness_px, closed=False)
+
+    def dot(self, centre: Point, radius_px: int, colour: RGB) -> None:
+        for layer in self._layers:
+            at = _fixed([centre], layer.factor)[0]
+            radius = max(round(radius_px * layer.factor), 1)
+            cv2.circle(
+                layer.array, at, radius << SHIFT, layer.value(colour), -1, cv2.LINE_AA, SHIFT
+            )
+
+    def label(self, anchor: Point, text: str, scale: float, back: RGB, ink: RGB = BLACK) -> None:
+        """A filled tag with its lower left corner at `anchor`, moved inside the picture."""
+        mask = text_mask(text, round(max(scale, 0.25) * 20) / 20)
+        height, width = mask.shape
+        x = round(min(max(anchor[0], 0), max(self._size[0] - width, 0)))
+        y = round(min(max(anchor[1] - height, 0), max(self._size[1] - height, 0)))
+        x, y = x - x % 2, y - y % 2  # chroma has half the resolution
+        mask = mask[: self._size[1] - y, : self._size[0] - x]
+        for layer in self._layers:
+            small: U8 = mask
+            if layer.factor != 1:
+                half = (mask.shape[1] // 2, mask.shape[0] // 2)
+                small = np.asarray(cv2.resize(mask, half, interpolation=cv2.INTER_AREA), np.uint8)
+            column, row = int(x * layer.factor), int(y * layer.factor)
+            part = layer.array[row : row + small.shape[0], column : column + small.shape[1]]
+            _blend(part, small[: part.shape[0], : part.shape[1]], layer.value, back, ink)
+
+    def _polyline(
+        self, way: Sequence[Point], colour: RGB, thickness_px: int, *, closed: bool
+    ) -> None:
+        for layer in self._layers:
+            thick = max(round(thickness_px * layer.factor), 1)
+            corners = np.array(_fixed(way, layer.factor), np.int32)
+            value = layer.value(colour)
+            cv2.polylines(layer.array, [corners], closed, value, thick, cv2.LINE_AA, SHIFT)
+
+
+def make_canvas(frame: Frame, array: U8) -> Canvas:
+    """A canvas on `array`, a writable copy of the frame's pixels."""
+    caps = frame.caps
+    width, height = frame_size(frame)
+    if caps.pix_fmt == "yuv420p":
+
+        def component(index: int) -> Any:
+            return lambda rgb: _yuv(rgb, caps.colorspace, caps.color_range)[index]
+
+        planes = planes_of(array, width, height)
+        layers = [
+            _Layer(plane, 1.0 if index == 0 else 0.5, component(index))
+            for index, plane in enumerate(planes)
+        ]
+    elif caps.pix_fmt == "rgb24":
+        layers = [_Layer(array, 1.0, lambda rgb: rgb)]
+    elif caps.pix_fmt == "bgr24":
+        layers = [_Layer(array, 1.0, lambda rgb: rgb[::-1])]
+    elif caps.pix_fmt == "gray":
+        layers = [_Layer(array, 1.0, lambda rgb: _yuv(rgb, "bt601", "full")[0])]
+    else:
+        raise CapsError(
+            f"cannot draw on {caps.pix_fmt}: yuv420p, rgb24, bgr24, gray are understood"
+        )
+    return LayeredCanvas(layers, width, height)
+
+
+@lru_cache(maxsize=512)
+def text_mask(text: str, scale: float) -> U8:
+    """[H, W] coverage of the text 0 to 255 with a margin around; even sides."""
+    thickness = max(round(scale * 1.6), 1)
+    (width, height), descent = cv2.getTextSize(text, FONT, scale, thickness)
+    margin = max(round(8 * scale), 2)
+    rows, columns = height + descent + 2 * margin, width + 2 * margin
+    mask = np.zeros((rows + rows % 2, columns + columns % 2), np.uint8)
+    cv2.putText(
+        mask, text, (margin, margin + height), FONT, scale, 255, thickness, cv2.LINE_AA
+    )  # fmt: skip
+    mask.flags.writeable = False
+    return mask
+
+
+@lru_cache(maxsize=1024)
+def _yuv(rgb: RGB, colorspace: str | None, color_range: str | None) -> RGB:
+    return rgb_to_yuv(rgb, colorspace, color_range)
+
+
+def _blend(part: U8, mask: U8, value: Any, back: RGB, ink: RGB) -> None:
+    """part = back where the mask is 0, ink where it is 255."""
+    paper, pen = np.array(value(back), np.float32), np.array(value(ink), np.float32)
+    cover = mask.astype(np.float32) / 255
+    if part.ndim == 3:
+        cover = cover[..., None]
+    part[:] = paper + cover * (pen - paper) + 0.5
+
+
+def _fixed(way: Sequence[Point], factor: float) -> list[tuple[int, int]]:
+    """Pixels as OpenCV's fixed point. The centre of the first pixel is 0."""
+    unit = factor * (1 << SHIFT)
+    return [(round(x * unit), round(y * unit)) for x, y in way]

@@ -1,0 +1,107 @@
+"""Draw boxes, labels and trails, straight on the planes of YUV frames or on RGB/BGR pictures."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import deque
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from engine import TUNABLE, Caps, Config, Frame, OpContext, Operator
+from engine.pool import BufferPool
+from operators.face.records import Box, Face, Track
+from operators.ports import Video
+from operators.video.canvas import RGB, Canvas, make_canvas
+from operators.video.yuv import frame_size
+
+GOLDEN_ANGLE = 0.38196601  # of the colour circle: neighbours in number are far apart in hue
+WHITE: RGB = (255, 255, 255)
+POOL_FRAMES = 16
+TRAIL_POINTS = 256  # per track, whatever the frame rate
+
+
+class OverlayConfig(Config, frozen=True):
+    """What to draw."""
+
+    boxes: Annotated[bool, TUNABLE] = True
+    labels: Annotated[bool, TUNABLE] = True
+    points: Annotated[bool, Meta(description="the detector's face points"), TUNABLE] = False
+    trail_ms: Annotated[
+        int, Meta(ge=0, le=10_000, description="length of trails in pts; 0 draws none"), TUNABLE
+    ] = 1500
+    caption: Annotated[bool, Meta(description="stream and time in the corner"), TUNABLE] = True
+    thickness_px: Annotated[int, Meta(ge=1, le=20, description="at 720 lines")] = 3
+
+
+class Trail:
+    """Where a track has been: (pts in ns, x, y)."""
+
+    def __init__(self) -> None:
+        self.points: deque[tuple[int, float, float]] = deque(maxlen=TRAIL_POINTS)
+
+
+class Overlay(Operator[OverlayConfig]):
+    """Gives a new frame with the drawing; records are kept. Tracks are drawn, else bare faces."""
+
+    def open(self, ctx: OpContext) -> None:
+        self._trails = ctx.per_stream(lambda _: dict[int, Trail]())
+        self._pool = BufferPool(POOL_FRAMES)
+
+    def process(self, frames: Video) -> Annotated[Frame, Caps(media="video", like="frames")]:
+        """Same size and format; drawn on a copy."""
+        array = self._pool.take(frames.data.shape, frames.data.dtype)
+        np.copyto(array, frames.data)
+        canvas = make_canvas(frames, array)
+        _, height = frame_size(frames)
+        scale = height / 720
+        tracks = frames.of(Track)
+        self._draw_trails(canvas, frames, tracks, scale)
+        for track in tracks:
+            if not track.predicted:  # a box where nothing was seen would only puzzle the viewer
+                label = f"#{track.track_id}  {track.score:.2f}"
+                self._draw_one(canvas, track.box, label, colour_of(track.track_id), scale)
+        for face in frames.of(Face) if not tracks else ():
+            self._draw_one(canvas, face.box, f"{face.score:.2f}", WHITE, scale)
+        if self.config.points:
+            for face in frames.of(Face):
+                for x, y in face.points:
+                    canvas.dot((x, y), max(round(2 * scale), 1), WHITE)
+        if self.config.caption:
+            stamp = frames.stamp
+            text = f"{stamp.stream_id}  {stamp.pts_seconds:8.2f} s"
+            canvas.label((8 * scale, height - 8 * scale), text, 0.5 * scale, (20, 20, 20), WHITE)
+        return frames.with_data(array)
+
+    def _draw_one(self, canvas: Canvas, box: Box, label: str, colour: RGB, scale: float) -> None:
+        thick = max(round(self.config.thickness_px * scale), 1)
+        if self.config.boxes:
+            canvas.box(box, colour, thick)
+        if self.config.labels:
+            canvas.label((box[0] - thick / 2, box[1] - thick / 2), label, 0.6 * scale, colour)
+
+    def _draw_trails(self, canvas: Canvas, frame: Frame, tracks: list[Track], scale: float) -> None:
+        trails = self._trails[frame.stamp.stream_id]
+        now_ns = frame.stamp.pts_ns
+        for track in tracks:
+            if track.predicted:
+                continue
+            left, _, right, bottom = track.box
+            trail = trails.setdefault(track.track_id, Trail())
+            trail.points.append((now_ns, (left + right) / 2, bottom))
+        oldest_ns = now_ns - self.config.trail_ms * 1_000_000
+        for track_id, trail in list(trails.items()):
+            while trail.points and trail.points[0][0] < oldest_ns:
+                trail.points.popleft()
+            if not trail.points:
+                del trails[track_id]
+            elif len(trail.points) > 1:
+                way = [(x, y) for _, x, y in trail.points]
+                canvas.line(way, colour_of(track_id), max(round(2 * scale), 1))
+
+
+def colour_of(track_id: int) -> RGB:
+    """A bright colour that neighbouring ids do not share."""
+    red, green, blue = colorsys.hsv_to_rgb(track_id * GOLDEN_ANGLE % 1, 0.75, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
