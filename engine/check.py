@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,10 +38,19 @@ def check(spec: GraphSpec) -> Plan:
     return plan
 
 
-def check_file(path_or_name: str | Path, overrides: Iterable[str] = ()) -> tuple[GraphSpec, Plan]:
-    """Read a graph file, put the `--set` values in and check it: problems of all three together."""
+def check_file(
+    path_or_name: str | Path,
+    overrides: Iterable[str] = (),
+    edit: Callable[[object], None] | None = None,
+) -> tuple[GraphSpec, Plan]:
+    """Read a graph file, put the `--set` values in and check it: problems of all three together.
+
+    `edit` may change the plain data in place before the `--set` values are put in.
+    """
     problems: list[Problem] = []
     data = read_data(path_or_name)
+    if edit is not None:
+        edit(data)
     override(data, overrides, problems)
     spec = read_spec(data, problems)
     plan = None if spec is None else _plan(spec, None, problems)

@@ -13,7 +13,6 @@ from engine.check import check_file
 from engine.commands.console import print_json, stdout
 from engine.commands.inputs import resolve_inputs
 from engine.commands.tables import make_table
-from engine.loader import read_data
 from engine.plan import Plan
 
 MEBIBYTE = 1 << 20
@@ -23,8 +22,8 @@ def check_command(
     graph: str, uris: list[str], assignments: list[str], mode: str | None, *, as_json: bool
 ) -> None:
     """Print plan and budget. Raises GraphError when the graph cannot run."""
-    inputs = resolve_inputs(uris, mode, read_data(graph))
-    _, plan = check_file(graph, [*inputs.overrides, *assignments])
+    inputs = resolve_inputs(uris, mode)
+    _, plan = check_file(graph, assignments, inputs.edit)
     costs = budget(plan)
     if as_json:
         print_json({"plan": plan_data(plan), "budget": msgspec.to_builtins(costs)})

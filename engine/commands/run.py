@@ -28,7 +28,6 @@ from engine.commands.inputs import Inputs, resolve_inputs
 from engine.commands.tables import summary_view
 from engine.commands.written import Files, list_files, written
 from engine.errors import EngineError
-from engine.loader import read_data
 from engine.plan import Plan
 from engine.runtime.supervisor import Run, RunResult
 from engine.telemetry.stats import RunSnapshot
@@ -62,8 +61,8 @@ def run_command(
     graph: str, uris: list[str], assignments: list[str], mode: str | None, options: RunOptions
 ) -> int:
     """Run a graph to its end; the exit code. Raises EngineError while nothing has been started."""
-    inputs = resolve_inputs(uris, mode, read_data(graph))
-    _, plan = check_file(graph, [*inputs.overrides, *assignments])
+    inputs = resolve_inputs(uris, mode)
+    _, plan = check_file(graph, assignments, inputs.edit)
     out_dir = options.out_dir or Path("out") / plan.graph
     before = _prepare(out_dir)
     run = Run(

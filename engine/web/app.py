@@ -73,7 +73,7 @@ def make_app(run: Shown, is_closing: Callable[[], bool]) -> Starlette:
             Route("/api/snapshot", snapshot),
             Route("/metrics", metrics),
             Route("/healthz", health),
-            Route("/preview/{topic:path}.mjpeg", preview),
+            Route("/{topic:path}.mjpeg", preview),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False)
