@@ -12,6 +12,7 @@ from engine import OperatorError
 
 FILE = "operators.sources.file:FileSource"
 RTSP = "operators.sources.rtsp:RtspSource"
+FOLDER = "operators.sources.image_folder:ImageFolder"
 CAMERA = "operators.sources.camera:CameraSource"
 DEVICE = re.compile(r"/dev/video\d+")
 WEB = ("http", "https")
@@ -34,7 +35,7 @@ class Source:
 
 
 def source_for(uri: str, mode: Mode | None = None) -> Source:
-    """The source for a path, a V4L2 device or a URL; OperatorError says what is wrong with it.
+    """The source for a file, a folder of pictures, a V4L2 device or a URL; OperatorError says what is wrong with it.
 
     `mode="live"` plays a file as if it were a camera: at its own pace.
     """
@@ -52,12 +53,18 @@ def source_for(uri: str, mode: Mode | None = None) -> Source:
     path = Path(urlsplit(uri).path if scheme else uri)
     if not path.exists():
         raise OperatorError("NOT_FOUND", f"{path}: there is no such file; check the path")
+    if path.is_dir():
+        config = {"path": str(path), **_pace(mode)}
+        return Source(FOLDER, config, mode or "file", _safe(path.resolve().name), str(path))
     return _file(str(path), mode, path.stem, str(path))
 
 
 def _file(uri: str, mode: Mode | None, name: str, shown: str) -> Source:
-    pace = {"realtime": True} if mode == "live" else {}
-    return Source(FILE, {"uri": uri, **pace}, mode or "file", _safe(name), shown)
+    return Source(FILE, {"uri": uri, **_pace(mode)}, mode or "file", _safe(name), shown)
+
+
+def _pace(mode: Mode | None) -> dict[str, bool]:
+    return {"realtime": True} if mode == "live" else {}
 
 
 def _name_of_url(uri: str) -> str:

@@ -34,14 +34,14 @@ def per_second(count: int, snapshot: RunSnapshot) -> float:
 
 
 def records_by_class(snapshot: RunSnapshot) -> dict[str, int]:
-    """How many records of each class were made: the same record is seen on the way by many nodes,
-    so the node that saw the most counts.
+    """How many records of each class were found. The same record is seen by many nodes on its way,
+    so the node that saw the most counts. What sources note (a packet's times) was not found.
     """
     found: dict[str, int] = {}
-    for node in snapshot.nodes.values():
-        for name, count in node.records.items():
-            found[name] = max(found.get(name, 0), count)
-    return found
+    for name in snapshot.nodes.keys() - set(sources(snapshot)):
+        for record, count in snapshot.nodes[name].records.items():
+            found[record] = max(found.get(record, 0), count)
+    return dict(sorted(found.items()))
 
 
 def drops_by_cause(snapshot: RunSnapshot) -> dict[str, int]:
