@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from bench.common import say
@@ -27,22 +28,39 @@ def small_clip(width: int, height: int, fps: int) -> Path:
     """Every picture of the demo clip at another size and rate, without sound."""
     path = CACHE / f"demo-{width}x{height}-{fps}.mp4"
     if not path.exists():
-        say(f"building {path}")
-        _scale(demo_clip(), path, (width, height), fps)
+        _encode_again(path, (width, height), fps, (0, 1 << 30))
     return path
 
 
-def _scale(source: Path, target: Path, size: tuple[int, int], fps: int) -> None:
+def short_clip() -> Path:
+    """Eight seconds from the middle of the demo clip, where three faces are there."""
+    path = CACHE / "demo-short.mp4"
+    if not path.exists():
+        _encode_again(path, (1280, 720), 25, (150, 350))
+    return path
+
+
+def frame_count(clip: Path) -> int:
+    """Pictures in the file, counted."""
     import av
 
+    with av.open(str(clip)) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _encode_again(target: Path, size: tuple[int, int], fps: int, part: tuple[int, int]) -> None:
+    import av
+
+    source = demo_clip()
+    say(f"building {target}")
     draft = target.with_suffix(f".{os.getpid()}.mp4")
     options = {"preset": "veryfast", "crf": "20"}
     with av.open(str(source)) as clip, av.open(str(draft), "w") as out:
         stream = out.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for number, frame in enumerate(clip.decode(video=0)):
-            smaller = frame.reformat(*size, format="yuv420p")
-            smaller.pts, smaller.time_base = number, Fraction(1, fps)
-            out.mux(stream.encode(smaller))
+        for number, frame in enumerate(islice(clip.decode(video=0), *part)):
+            picture = frame.reformat(*size, format="yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, fps)
+            out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     draft.replace(target)

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from engine import Config, OpContext, Operator
+from operators.face.records import Face
 from operators.ports import Video
 
 
@@ -59,3 +60,16 @@ class AgeSink(Operator[AgeSinkConfig]):
 
     def close(self) -> None:
         np.save(self._path, np.array(self._notes, np.int64).reshape(-1, 2), allow_pickle=False)
+
+
+class FixedFaces(Operator):  # type: ignore[type-arg]
+    """Three faces on every frame, always at the same places: something to draw, nothing to find."""
+
+    def open(self, ctx: OpContext) -> None:
+        self._faces = tuple(
+            Face(box=(left, 120.0, left + 180.0, 340.0), score=0.9, points=())
+            for left in (100.0, 500.0, 900.0)
+        )
+
+    def process(self, frames: Video) -> Video:
+        return frames.with_records(*self._faces)

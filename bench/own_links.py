@@ -28,9 +28,9 @@ EDGE = PlannedEdge(
     consumer="screen",
     consumer_port="frames",
     arrival="each",
-    queue=2,
+    queue=8,
     policy="block",
-    window=2,
+    window=8,
     link="inproc",
 )
 CAPS = Caps(media="video", pix_fmt="rgb24", dtype="uint8", width=1280, height=720, device="cpu")
