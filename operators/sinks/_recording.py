@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,7 +60,6 @@ class Recording:
         self._last_pts: int | None = None
         self._started = False
         self._audio: Any = None
-        self._audio_dts: int | None = None
         self._held: deque[Any] = deque()
         self._held_audio: deque[Frame] = deque(maxlen=HELD_PACKETS)
         self._output: Any = av.open(
@@ -107,7 +108,12 @@ class Recording:
         self._flush()
 
     def add_sound(self, frame: Frame) -> None:
-        """Write one undecoded audio packet."""
+        """Write one undecoded audio packet.
+
+        One from before time 0 only prepares the decoder, and a fragment cannot say so: left out.
+        """
+        if _record(frame).dts < 0:
+            return
         if not self._started:
             self._held_audio.append(frame)
             self._start()
@@ -131,9 +137,11 @@ class Recording:
         self._output.close()
 
     def abandon(self) -> None:
-        """Close after an error: whole fragments stay playable."""
+        """Close after an error and cut off what is not whole, so that the rest plays."""
         with suppress(OSError):  # the error that led here is already on its way
             self._output.close()
+        with suppress(OSError):
+            keep_whole_fragments(self.path)
 
     def _start(self) -> None:
         if self._started:
@@ -162,7 +170,7 @@ class Recording:
         import av
 
         packet: Any = av.Packet(frame.data.tobytes())
-        record = next(iter(frame.of(Packet)), Packet(frame.stamp.pts, 0, True))
+        record = _record(frame)
         packet.pts, packet.dts, packet.duration = frame.stamp.pts, record.dts, record.duration
         packet.time_base = frame.stamp.time_base
         packet.is_keyframe = record.is_keyframe
@@ -174,9 +182,29 @@ class Recording:
             self._output.mux(self._held.popleft())
 
 
+def keep_whole_fragments(path: Path) -> None:
+    """Cut the file behind its header or its last fragment that is there in full."""
+    whole = position = 0
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        while position + 8 <= size:
+            file.seek(position)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            position += max(length, 8)
+            if position <= size and kind in (b"moov", b"mdat"):
+                whole = position
+        file.truncate(whole)
+
+
+def _record(frame: Frame) -> Packet:
+    return next(iter(frame.of(Packet)), Packet(frame.stamp.pts, 0, True))
+
+
 def _mux_options(settings: Settings) -> dict[str, str]:
     return {
-        "movflags": "frag_keyframe+empty_moov+default_base_moof",
+        # frag_discont: the first fragment, too, says when it begins, so that pts are kept as they
+        # are and sound that begins before or after the picture stays in sync.
+        "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
         "frag_duration": str(settings.fragment_ms * 1000),
         "flush_packets": "1",
         # A stream that pauses must not keep the other one in memory.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,13 +14,13 @@ from operators.records import Packet
 from operators.sources._av import FrameCopier, PtsFiller, audio_caps, packet_bytes
 from operators.sources._opening import open_media
 from operators.sources._outputs import Media
+from operators.sources._pacing import Pacer
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
 
 NANOSECOND = Fraction(1, 10**9)
-STOP_CHECK_NS = 100_000_000  # how late a paced source may notice that the run ends
 
 
 class FileSourceConfig(Config, frozen=True):
@@ -43,10 +42,9 @@ class FileSource(Operator[FileSourceConfig]):
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx
         self._copier = FrameCopier(self.config.uri)
-        self._never = threading.Event()
-        self._start_ns: int | None = None  # clock at the first frame
-        self._first_pts = 0
+        self._pacer = Pacer(ctx)
         self._offset = 0  # added to every pts, in ticks of the video: grows with each loop
+        self._last_dts: int | None = None  # of the sound
         self._corrupt = 0
         self._pending: deque[VideoFrame] = deque()
         self._begin()
@@ -132,19 +130,8 @@ class FileSource(Operator[FileSourceConfig]):
         pts += self._offset
         data, caps = self._copier.copy(decoded)
         if self.config.realtime:
-            self._wait_until_due(pts)
+            self._pacer.wait_until(rescale_pts(pts, self._times.time_base, NANOSECOND))
         return Media(frames=Frame(data, caps, self._ctx.stamp(pts, self._times.time_base)))
-
-    def _wait_until_due(self, pts: int) -> None:
-        """Paced from the first frame on, so that errors do not add up."""
-        clock = self._ctx.clock
-        if self._start_ns is None:
-            self._start_ns, self._first_pts = clock.now_ns(), pts
-        due_ns = self._start_ns + rescale_pts(
-            pts - self._first_pts, self._times.time_base, NANOSECOND
-        )
-        while (left_ns := due_ns - clock.now_ns()) > 0 and not self._ctx.stopping():
-            clock.wait(self._never, min(left_ns, STOP_CHECK_NS))
 
     def _audio_packet(self, packet: Any) -> Media | None:
         if not packet.size or packet.pts is None:
@@ -152,6 +139,10 @@ class FileSource(Operator[FileSourceConfig]):
         time_base = packet.time_base
         offset = rescale_pts(self._offset, self._times.time_base, time_base)
         dts = packet.pts if packet.dts is None else packet.dts
+        # Sound that is longer than the pictures would overlap with the next round.
+        if self._last_dts is not None and dts + offset <= self._last_dts:
+            return None
+        self._last_dts = dts + offset
         record = Packet(dts + offset, packet.duration or 0, packet.is_keyframe)
         stamp = self._ctx.stamp(packet.pts + offset, time_base)
         return Media(audio=Frame(packet_bytes(packet), self._audio_caps, stamp, (record,)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from fractions import Fraction
 from typing import Annotated, ClassVar
 
@@ -13,9 +12,9 @@ from msgspec import Meta
 from engine import Caps, Config, EndOfStream, Frame, OpContext, Operator
 from engine.pool import BufferPool
 from operators.sources._outputs import Pictures
+from operators.sources._pacing import Pacer
 
 IDLE_BUFFERS = 8
-STOP_CHECK_NS = 100_000_000
 NUMBER_BITS = 32
 BLACK, WHITE = 16, 235  # limited range
 # (Y, U, V) of 75 % bars: white, yellow, cyan, green, magenta, red, blue; bt601, limited range.
@@ -53,7 +52,7 @@ class TestPattern(Operator[TestPatternConfig]):
     def open(self, ctx: OpContext) -> None:
         config = self.config
         self._ctx = ctx
-        self._never = threading.Event()
+        self._pacer = Pacer(ctx)
         self._time_base = 1 / Fraction(config.fps).limit_denominator(1001)
         self._pool = BufferPool(IDLE_BUFFERS)
         self._background = _bars(config.width, config.height)
@@ -62,7 +61,6 @@ class TestPattern(Operator[TestPatternConfig]):
         self._start_px = random.integers(0, config.height, 2)
         self._step_px = random.integers(2, 9, 2)
         self._count = 0
-        self._start_ns: int | None = None
         self._caps = Caps(
             media="video",
             pix_fmt="yuv420p",
@@ -83,7 +81,7 @@ class TestPattern(Operator[TestPatternConfig]):
         self._draw_box(data[: self.config.height], number)
         write_number(data[: self.config.height], number)
         if self.config.realtime:
-            self._wait_until_due(number)
+            self._pacer.wait_until(round(number * self._time_base * 10**9))
         self._count += 1
         return Pictures(Frame(data, self._caps, self._ctx.stamp(number, self._time_base)))
 
@@ -91,14 +89,6 @@ class TestPattern(Operator[TestPatternConfig]):
         room = np.array(luma.shape, np.int64) - self._box_px
         y, x = _bounce(self._start_px + number * self._step_px, room)
         luma[y : y + self._box_px, x : x + self._box_px] = WHITE
-
-    def _wait_until_due(self, number: int) -> None:
-        clock = self._ctx.clock
-        if self._start_ns is None:
-            self._start_ns = clock.now_ns()
-        due_ns = self._start_ns + round(number * self._time_base * 10**9)
-        while (left_ns := due_ns - clock.now_ns()) > 0 and not self._ctx.stopping():
-            clock.wait(self._never, min(left_ns, STOP_CHECK_NS))
 
 
 def write_number(luma: npt.NDArray[np.uint8], number: int) -> None:
