@@ -170,6 +170,8 @@ def main() -> None:
     """Entry point: expected errors become a message and an exit code, never a traceback."""
     from engine.errors import EngineError
 
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # operators of one's own; last, so that they hide nothing
     try:
         app()
     except EngineError as error:

@@ -35,9 +35,10 @@ class Source:
 
 
 def source_for(uri: str, mode: Mode | None = None) -> Source:
-    """The source for a file, a folder of pictures, a V4L2 device or a URL; OperatorError says what is wrong with it.
+    """The source for a file, a folder of pictures, a V4L2 device or a URL.
 
-    `mode="live"` plays a file as if it were a camera: at its own pace.
+    OperatorError says what is wrong with it. `mode="live"` plays a file as if it were a camera:
+    at its own pace.
     """
     if DEVICE.fullmatch(uri):
         return Source(CAMERA, {"device": uri}, "live", Path(uri).name, uri)
