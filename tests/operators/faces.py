@@ -17,7 +17,9 @@ from operators.video.yuv import rgb_to_yuv, yuv_matrix
 PIX_FMTS = ("yuv420p", "rgb24", "bgr24", "gray")
 # The astronaut's face in her portrait of 512x512 px, marked by eye.
 FACE_BOX: Box = (170.0, 65.0, 275.0, 175.0)
-RIGHT_EYE, LEFT_EYE = (206.0, 111.0), (246.0, 111.0)  # hers; her right is left in the picture
+RIGHT_EYE, LEFT_EYE = (203.5, 101.5), (246.5, 103.0)  # hers; her right is left in the picture
+NOSE = (225.0, 128.0)
+RIGHT_MOUTH, LEFT_MOUTH = (204.0, 141.0), (245.0, 141.0)
 
 
 @cache

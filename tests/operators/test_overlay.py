@@ -1,0 +1,183 @@
+"""The overlay draws on a copy, on planes as on RGB, and nowhere else."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine import CapsError, Frame, Record
+from engine.testing import HarnessContext, run_operator
+from operators.video.canvas import make_canvas, text_mask
+from operators.video.overlay import TRAIL_POINTS, Overlay, OverlayConfig, colour_of
+from tests.operators.faces import PIX_FMTS, as_rgb, face, flat_picture, picture, track
+
+GREY = (90, 90, 90)
+SIZE = (320, 240)
+BARE = {"labels": False, "caption": False, "trail_ms": 0}
+
+
+def drawn(pix_fmt: str, *records: Record, **settings: object) -> tuple[Frame, Frame]:
+    before = flat_picture(SIZE, GREY, pix_fmt).with_records(*records)
+    (after,) = run_operator(Overlay(OverlayConfig(**settings)), [before])
+    return before, after
+
+
+def changed(before: Frame, after: Frame) -> np.ndarray:
+    """[H, W] where the picture differs visibly."""
+    difference = as_rgb(after).astype(int) - as_rgb(before)
+    return np.abs(difference).max(axis=2) > 12
+
+
+@pytest.mark.parametrize("pix_fmt", PIX_FMTS)
+def test_a_box_is_drawn_where_the_track_is_and_nowhere_else(pix_fmt: str) -> None:
+    before, after = drawn(pix_fmt, track(1, 160, 120, size=80), thickness_px=6, **BARE)
+    where = changed(before, after)
+    for y, x in ((80, 160), (160, 160), (120, 120), (120, 200)):
+        assert where[y, x]
+    assert not where[90:150, 130:190].any()
+    where[74:166, 114:206] = False
+    assert not where.any()
+
+
+@pytest.mark.parametrize("pix_fmt", PIX_FMTS)
+def test_the_input_is_not_altered_and_stamp_and_records_are_kept(pix_fmt: str) -> None:
+    before, after = drawn(pix_fmt, track(1, 160, 120), face(160, 120))
+    assert np.array_equal(before.data, flat_picture(SIZE, GREY, pix_fmt).data)
+    assert not np.array_equal(before.data, after.data)
+    assert after.stamp is before.stamp
+    assert after.records == before.records
+    assert after.caps == before.caps
+    assert not after.data.flags.writeable
+    assert after.data.flags.c_contiguous
+
+
+@pytest.mark.parametrize("colour", [("bt601", "limited"), ("bt709", "full")])
+def test_planes_look_like_an_rgb_drawing(colour: tuple[str, str]) -> None:
+    pictures = []
+    for pix_fmt in ("yuv420p", "rgb24"):
+        frame = flat_picture(SIZE, GREY, pix_fmt, colour=colour).with_records(track(5, 160, 120))
+        (after,) = run_operator(Overlay(OverlayConfig(thickness_px=12)), [frame])
+        pictures.append(as_rgb(after).astype(float))
+    planes, rgb = (p.reshape(120, 2, 160, 2, 3).mean(axis=(1, 3)) for p in pictures)
+    assert np.abs(planes - rgb).mean() < 3
+    # Luma is sharp in both: only chroma is softened.
+    luma = [p @ (0.299, 0.587, 0.114) for p in pictures]
+    assert np.abs(luma[0] - luma[1]).mean() < 4
+
+
+def test_bgr_is_rgb_with_its_channels_turned() -> None:
+    _, rgb = drawn("rgb24", track(2, 160, 120))
+    _, bgr = drawn("bgr24", track(2, 160, 120))
+    assert np.array_equal(rgb.data, bgr.data[..., ::-1])
+
+
+@pytest.mark.parametrize("pix_fmt", PIX_FMTS)
+def test_what_lies_outside_is_cut_off(pix_fmt: str) -> None:
+    records = [track(1, 0, 0), track(2, 319, 239), track(3, -500, 900), track(4, 160, 0, size=2000)]
+    before, after = drawn(pix_fmt, *records)
+    assert after.data.shape == before.data.shape
+    assert changed(before, after).any()
+
+
+def test_a_prediction_is_not_drawn() -> None:
+    before, after = drawn("rgb24", track(1, 160, 120, predicted=True), **BARE)
+    assert np.array_equal(before.data, after.data)
+
+
+def test_bare_faces_are_drawn_only_without_tracks() -> None:
+    before, after = drawn("rgb24", face(60, 60), **BARE)
+    assert changed(before, after)[30, 60]
+    before, after = drawn("rgb24", face(60, 60), track(1, 200, 160), **BARE)
+    assert not changed(before, after)[25:100, 25:100].any()
+
+
+def test_points_are_drawn_when_asked_for() -> None:
+    marked = face(160, 120)
+    before, after = drawn("rgb24", marked, boxes=False, points=True, **BARE)
+    where = changed(before, after)
+    assert all(where[round(y), round(x)] for x, y in marked.points)
+    assert where.sum() < 200
+
+
+@pytest.mark.parametrize("pix_fmt", PIX_FMTS)
+def test_caption_and_label(pix_fmt: str) -> None:
+    before, after = drawn(pix_fmt, boxes=False, trail_ms=0)
+    where = changed(before, after)
+    assert where[220:, :150].any()
+    assert not where[:200].any()
+    _, after = drawn(pix_fmt, track(1, 160, 120), caption=False, boxes=False, trail_ms=0)
+    where = changed(before, after)
+    assert where[70:92, 130:180].any()
+    assert not where[100:200].any()
+
+
+def test_a_label_never_leaves_the_picture() -> None:
+    frame = flat_picture((16, 12), GREY, "yuv420p")
+    array = frame.data.copy()
+    make_canvas(frame, array).label((-50, -50), "much too long a text", 3.0, (0, 255, 0))
+    assert not np.array_equal(array, frame.data)
+
+
+def trail_frames(count: int, *, fps: int = 25) -> list[Frame]:
+    pixels = np.full((240, 320, 3), 90, np.uint8)
+    return [
+        picture(pixels, seq=n, fps=fps).with_records(track(1, 40 + 2 * n, 120))
+        for n in range(count)
+    ]
+
+
+def test_a_trail_is_as_long_as_trail_ms() -> None:
+    frames = trail_frames(100)
+    settings = {"labels": False, "caption": False, "boxes": False}
+    after = run_operator(Overlay(OverlayConfig(trail_ms=1000, **settings)), frames)[-1]
+    columns = np.flatnonzero(changed(frames[-1], after).any(axis=0))
+    end = 40 + 2 * 99
+    assert columns.max() == pytest.approx(end, abs=3)
+    assert columns.min() == pytest.approx(end - 50, abs=4)  # 25 frames of 2 px
+
+
+def test_trails_are_bounded_and_forgotten() -> None:
+    overlay = Overlay(OverlayConfig(trail_ms=10_000))
+    context = HarnessContext()
+    with context.exits:
+        overlay.open(context)
+        (trails,) = context.states
+        for frame in trail_frames(TRAIL_POINTS + 20, fps=1000):
+            overlay.process(frame)
+        assert len(trails["test"][1].points) == TRAIL_POINTS
+        later = picture(np.zeros((240, 320, 3), np.uint8), seq=60 * 25)
+        overlay.process(later)
+        assert trails["test"] == {}
+        overlay.close()
+
+
+def test_memory_is_used_again() -> None:
+    overlay = Overlay(OverlayConfig())
+    context = HarnessContext()
+    with context.exits:
+        overlay.open(context)
+        for frame in trail_frames(20):
+            overlay.process(frame)
+        assert overlay._pool.allocated <= 2
+        overlay.close()
+
+
+def test_neighbouring_ids_have_different_colours() -> None:
+    colours = [np.array(colour_of(n)) for n in range(1, 40)]
+    assert all(np.abs(a - b).sum() > 60 for a, b in pairwise(colours))
+    assert all(colour.max() == 255 for colour in colours)
+
+
+def test_text_is_readable_at_small_scales() -> None:
+    mask = text_mask("#12", 0.25)
+    assert mask.shape[0] % 2 == mask.shape[1] % 2 == 0
+    assert mask.max() > 150
+
+
+def test_unknown_formats_are_refused() -> None:
+    frame = flat_picture((16, 12), GREY, "rgb24")
+    odd = frame.with_data(frame.data, type(frame.caps)(pix_fmt="nv12", width=16, height=12))
+    with pytest.raises(CapsError, match="nv12"):
+        run_operator(Overlay(OverlayConfig()), [odd])
