@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections import deque
@@ -56,14 +57,17 @@ class Recording:
         self.size = (first.caps.width, first.caps.height)
         self._settings = settings
         self._report = report
+        self._said: set[str] = set()
         self._first_ns = first.stamp.pts_ns
         self._last_pts: int | None = None
+        self._step = 0  # ticks from the frame before; how long the last frame of the file stays
         self._started = False
         self._audio: Any = None
         self._held: deque[Any] = deque()
         self._held_audio: deque[Frame] = deque(maxlen=HELD_PACKETS)
+        self._file = _WholeWrites(path, "wb")
         self._output: Any = av.open(
-            str(path), "w", format="mp4", container_options=_mux_options(settings)
+            self._file, "w", format="mp4", container_options=_mux_options(settings)
         )
         bitexact: Any = av.container.Flags.bitexact.value
         self._output.flags |= bitexact
@@ -83,7 +87,7 @@ class Recording:
             time_base=self._time_base,
         )
         codec = stream.codec_context
-        codec.flags |= Flags.bitexact
+        codec.flags |= Flags.bitexact | Flags.frame_duration
         codec.thread_count = settings.threads
         codec.gop_size = max(1, round(settings.fps * settings.keyframe_ms / 1000))
         codec.max_b_frames = 0  # decoding order = showing order: no pts has to be moved
@@ -96,11 +100,15 @@ class Recording:
         """Encode and write one frame."""
         pts = rescale_pts(frame.stamp.pts, frame.stamp.time_base, self._time_base)
         if self._last_pts is not None and pts <= self._last_pts:
-            self._report("PTS_NOT_RISING", f"{self.path.name}: a frame at {pts} was left out")
+            self._say_once(
+                "PTS_NOT_RISING", "frames that do not come later than the last are left out"
+            )
             return
+        if self._last_pts is not None:
+            self._step = pts - self._last_pts
         self._last_pts = pts
         picture = _picture(frame)
-        picture.pts, picture.time_base = pts, self._time_base
+        picture.pts, picture.time_base, picture.duration = pts, self._time_base, self._step
         self._held.extend(self._video.codec_context.encode(picture))
         waited_ns = frame.stamp.pts_ns - self._first_ns
         if not self._started and waited_ns >= self._settings.audio_wait_ms * 1_000_000:
@@ -120,7 +128,7 @@ class Recording:
         elif self._audio is not None:
             self._held.append(self._packet(frame))
         else:
-            self._report("AUDIO_LEFT_OUT", f"{self.path.name}: the sound began after the header")
+            self._say_once("AUDIO_LEFT_OUT", "the sound began after the header was written")
         self._flush()
 
     def hold_sound(self, frames: deque[Frame]) -> None:
@@ -135,11 +143,13 @@ class Recording:
             self._start()
             self._flush()
         self._output.close()
+        self._file.close()
 
     def abandon(self) -> None:
         """Close after an error and cut off what is not whole, so that the rest plays."""
         with suppress(OSError):  # the error that led here is already on its way
             self._output.close()
+        self._file.close()
         with suppress(OSError):
             keep_whole_fragments(self.path)
 
@@ -161,10 +171,15 @@ class Recording:
             # The muxer takes its header from this context, which encodes nothing.
             stream.codec_context.open()
         except (ValueError, LookupError, OSError) as error:
-            self._report("AUDIO_UNSUPPORTED", f"{self.path.name}: no {name} in MP4: {error}")
+            self._say_once("AUDIO_UNSUPPORTED", f"left out: MP4 cannot hold {name} ({error})")
             return None
         stream.codec_context.extradata = caps.extradata
         return stream
+
+    def _say_once(self, code: str, message: str) -> None:
+        if code not in self._said:
+            self._said.add(code)
+            self._report(code, f"{self.path.name}: {message}")
 
     def _packet(self, frame: Frame) -> Any:
         import av
@@ -180,6 +195,16 @@ class Recording:
     def _flush(self) -> None:
         while self._started and self._held:
             self._output.mux(self._held.popleft())
+
+
+class _WholeWrites(io.FileIO):
+    """A file whose writes are complete or raise. FFmpeg's own files lose the last error."""
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        while left:
+            left = left[super().write(left) or 0 :]
+        return len(data)
 
 
 def keep_whole_fragments(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -92,8 +93,9 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
             self._guarded(recording, recording.finish)
 
     def close(self) -> None:
-        for stream_id in list(self._recordings):
-            self.reset(stream_id)
+        with ExitStack() as endings:  # one that fails does not keep the others open
+            for stream_id in list(self._recordings):
+                endings.callback(self.reset, stream_id)
 
     def _picture(self, frame: Frame) -> None:
         stream_id = frame.stamp.stream_id

@@ -55,6 +55,7 @@ class CameraSource(Operator[CameraSourceConfig]):
         self._packets = self._container.demux(video=0)
         self._first_ns: int | None = None
         self._last_pts = -1
+        self._corrupt = False  # said already
 
     def process(self) -> Pictures | None:
         """The next frame; None when the camera gave one that cannot be decoded."""
@@ -96,7 +97,9 @@ class CameraSource(Operator[CameraSourceConfig]):
                 raise OperatorError("DISCONNECTED", gone, permanent=False)
             return next(iter(packet.decode()), None), arrival_ns
         except InvalidDataError:
-            self._ctx.report("CORRUPT", f"{self.config.device}: a frame that cannot be decoded")
+            if not self._corrupt:
+                self._ctx.report("CORRUPT", f"{self.config.device}: a frame cannot be decoded")
+            self._corrupt = True
             return None, 0
         except OSError as error:
             if error.errno in RETRY:

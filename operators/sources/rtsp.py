@@ -114,6 +114,7 @@ class RtspSource(Operator[RtspSourceConfig]):
         self._audio_caps: Any = None
         self._pending.clear()
         self._arrivals: dict[int | None, int] = {}
+        self._corrupt = False  # said already
         self._shift: int | None = None  # from this connection's pts to the stream's
 
     def _connect(self) -> None:
@@ -158,7 +159,9 @@ class RtspSource(Operator[RtspSourceConfig]):
         try:
             self._pending.extend(packet.decode())
         except FFmpegError:
-            self._ctx.report("CORRUPT", f"{self._shown}: a frame that cannot be decoded")
+            if not self._corrupt:
+                self._ctx.report("CORRUPT", f"{self._shown}: a frame cannot be decoded; going on")
+            self._corrupt = True
         return self._frame(self._pending.popleft()) if self._pending else None
 
     def _frame(self, decoded: VideoFrame) -> Media:

@@ -65,6 +65,8 @@ def test_sound_is_untouched_and_in_sync(tmp_path):
         assert sum(frame.samples for frame in container.decode(audio=0)) >= 2 * 44_100
     with av.open(str(path)) as container:
         assert len(list(container.decode(video=0))) == 50
+        video = container.streams.video[0]
+        assert float(video.duration * video.time_base) == pytest.approx(2.0, abs=1e-4)
 
 
 def test_sound_that_comes_too_late_is_said_and_left_out(tmp_path):
@@ -74,7 +76,7 @@ def test_sound_that_comes_too_late_is_said_and_left_out(tmp_path):
     ctx = HarnessContext(output=tmp_path)
     feeds = {
         "frames": [media.frames for media in made if media.frames],
-        "audio": [None] * 20 + [media.audio for media in made if media.audio][1:2],
+        "audio": [None] * 20 + [media.audio for media in made if media.audio][1:4],
     }
     run_operator(Mp4Sink(Mp4SinkConfig(audio_wait_ms=100)), feeds, ctx=ctx)
     assert [code for code, _ in ctx.reports] == ["AUDIO_LEFT_OUT"]
@@ -121,7 +123,7 @@ def test_size_change_begins_a_new_file(tmp_path):
 
 def test_pts_that_do_not_rise_are_left_out(tmp_path):
     frames = numbered(6)
-    ctx = record(tmp_path, [*frames[:4], frames[2], *frames[4:]])
+    ctx = record(tmp_path, [*frames[:4], frames[2], frames[3], *frames[4:]])
     assert [number for _, number in decoded(tmp_path / "cam.mp4")] == list(range(6))
     assert [code for code, _ in ctx.reports] == ["PTS_NOT_RISING"]
 
@@ -144,6 +146,21 @@ def test_full_disk_is_an_error_and_the_rest_plays(tmp_path):
     shown = decoded(tmp_path / "cam.mp4")
     assert len(shown) > 5
     assert shown == [(number / 25, number) for number in range(len(shown))]
+
+
+def test_a_full_disk_does_not_keep_the_other_files_open(tmp_path):
+    sink = Mp4Sink(Mp4SinkConfig(crf=0))
+    sink.open(HarnessContext(output=tmp_path))
+    feed(sink, numbered(20, stream_id="large", size=(320, 240)))
+    feed(sink, numbered(3, stream_id="small", size=(64, 64)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OperatorError, match=r"DISK_FULL.*large\.mp4"):
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(decoded(tmp_path / "small.mp4")) == 3
 
 
 def feed(sink, frames):
