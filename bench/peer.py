@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -14,9 +15,11 @@ import numpy as np
 
 from bench.carriers import FRAME_BYTES, SHAPE, Carrier, Factory, foreign, free_port, mp_queue
 from bench.own_links import OwnLink, own
+from engine.runtime.worker import SWITCH_INTERVAL_S
 from engine.transport.keys import new_keypair
 
 PATIENCE_S = 60.0
+POOL = 8  # pictures that a decoder's pool goes round with
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,22 @@ class Pair:
         self._process = context.Process(target=serve, args=(theirs, parcel), daemon=True)
         self._process.start()
         theirs.close()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         addresses: dict[str, str] = self._hear()
         self._ends = {name: make() for name, make in carriers(parcel).items()}
         for name, end in self._ends.items():
             end.open_receiver(addresses[name])
 
-    def measure(self, name: str, count: int) -> Taken:
-        """Have the other process send `count` frames by this carrier; take them all."""
+    def measure(self, name: str, count: int, *, cold: bool = False) -> Taken:
+        """Have the other process send `count` frames by this carrier; take them all.
+
+        They come from a pool of a few pictures, as from a decoder, or `cold`: from memory that no
+        cache holds.
+        """
         end = self._ends[name]
         before = self._cpu_s(name)
         own_before, start = time.process_time(), time.perf_counter()
-        self._pipe.send((name, count))
+        self._pipe.send((name, count, cold))
         for _ in range(count):
             end.receive()
         seconds, own_after = time.perf_counter() - start, time.process_time()
@@ -92,7 +100,7 @@ class Pair:
         return Taken(count, seconds, self._cpu_s(name) - before, own_after - own_before)
 
     def _cpu_s(self, name: str) -> float:
-        self._pipe.send((name, 0))
+        self._pipe.send((name, 0, False))
         used: float = self._hear()
         return used
 
@@ -102,7 +110,7 @@ class Pair:
 
     def finish(self) -> int:
         """Tell the other process to end; how many frames of our own links were never settled."""
-        self._pipe.send(("", 0))
+        self._pipe.send(("", 0, False))
         unsettled: int = self._hear()
         return unsettled
 
@@ -133,16 +141,17 @@ class Pair:
 
 
 def serve(pipe: Connection, parcel: Parcel) -> None:
-    """The other process: `(name, count)` sends frames and answers with the CPU seconds so far."""
+    """The other process: `(name, count, cold)` sends frames and is answered by its CPU seconds."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     source = pictures(parcel.source_bytes)
     ends: dict[str, Carrier] = {name: make() for name, make in carriers(parcel).items()}
     pipe.send({name: end.open_sender() for name, end in ends.items()})
     place = 0
     while (request := pipe.recv())[0]:
-        name, count = request
+        name, count, cold = request
         for _ in range(count):
+            place = (place + 1) % (len(source) if cold else POOL)
             ends[name].send(source[place])
-            place = (place + 1) % len(source)
         pipe.send(time.process_time())
     pipe.send(_unsettled([end for end in ends.values() if isinstance(end, OwnLink)]))
     for end in ends.values():
