@@ -16,7 +16,7 @@ BINS_PER_E = 1 / math.log(GROWTH)
 
 
 class Histogram(Struct):
-    """Durations in nanoseconds in bins that grow by 5 %. Sparse, so it is cheap to send and merge."""
+    """Durations in ns in bins that grow by 5 %. Sparse, so it is cheap to send and merge."""
 
     bins: dict[int, int] = field(default_factory=dict)
     count: int = 0
@@ -35,7 +35,7 @@ class Histogram(Struct):
         self.sum_ns += other.sum_ns
 
     def percentile_ms(self, percent: float) -> float:
-        """The middle of the bin that holds the `percent` percentile; 0 when nothing was measured."""
+        """The middle of the bin that holds this percentile; 0 when nothing was measured."""
         wanted = self.count * percent / 100
         seen = 0
         for index in sorted(self.bins):
