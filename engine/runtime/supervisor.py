@@ -403,9 +403,10 @@ class Run:
     def _send_outgoing(self) -> None:
         while self._outgoing:
             worker, message = self._outgoing.popleft()
-            if isinstance(message, m.Stop) and self._stop_at_ns is None:
+            if isinstance(message, m.Stop):
                 patience_ns = DRAIN_TIMEOUT_NS if message.drain else DRAIN_TIMEOUT_NS // 3
-                self._stop_at_ns = self._clock.now_ns() + patience_ns
+                due_ns = self._clock.now_ns() + patience_ns
+                self._stop_at_ns = min(self._stop_at_ns or due_ns, due_ns)
             for state in self._workers.values():
                 if worker in (None, state.name) and state.address:
                     self._post(state, message)
