@@ -13,6 +13,11 @@ from engine import Config, OpContext, Operator
 from operators.face.records import Face
 from operators.ports import Video
 
+FACES = tuple(
+    Face(box=(left, 120.0, left + 180.0, 340.0), score=0.9, points=())
+    for left in (100.0, 500.0, 900.0)
+)
+
 
 class SlowConfig(Config, frozen=True):
     """How slow."""
@@ -65,11 +70,5 @@ class AgeSink(Operator[AgeSinkConfig]):
 class FixedFaces(Operator):  # type: ignore[type-arg]
     """Three faces on every frame, always at the same places: something to draw, nothing to find."""
 
-    def open(self, ctx: OpContext) -> None:
-        self._faces = tuple(
-            Face(box=(left, 120.0, left + 180.0, 340.0), score=0.9, points=())
-            for left in (100.0, 500.0, 900.0)
-        )
-
     def process(self, frames: Video) -> Video:
-        return frames.with_records(*self._faces)
+        return frames.with_records(*FACES)

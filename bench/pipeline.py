@@ -12,7 +12,7 @@ from typing import Any
 from bench import gst
 from bench.common import interleave, median, put, ratios, say
 from bench.media import demo_clip, frame_count, short_clip
-from bench.operators import FixedFaces
+from bench.operators import FACES, FixedFaces
 from bench.result import Bar, at_least, exactly
 from bench.runs import running, unbalanced
 from bench.straight import straight_loop
@@ -42,10 +42,10 @@ def run(quick: bool) -> tuple[dict[str, float], tuple[Bar, ...]]:
         figures[f"{name}_output_mib"] = round(size / 2**20, 2)
     bars = [at_least("detect_vs_straight", 1.5, _ratio(fps, "detect", "straight_detect"))]
     if gst.available():
-        bars.append(at_least("draw_vs_gst", 1.2, _ratio(fps, "draw", "gst_draw")))
+        bars.append(at_least("draw_vs_gst_boxes", 1.2, _ratio(fps, "draw", "gst_boxes")))
     else:
         say("pipeline: gst-launch-1.0 is not installed; its bar counts as missed")
-        bars.append(at_least("draw_vs_gst", 1.2, 0.0))
+        bars.append(at_least("draw_vs_gst_boxes", 1.2, 0.0))
     bars.append(exactly("frames_missing", 0, job.missing))
     bars.append(exactly("unbalanced_edges", 0, job.unbalanced))
     return figures, tuple(bars)
@@ -74,7 +74,8 @@ class Job:
             "draw": lambda: self.graph("draw", drawing(self.clip)),
         }
         if gst.available():
-            cases["gst_draw"] = lambda: self.gst("gst_draw", queues=False)
+            boxes = gst.boxes(FACES, self.folder)
+            cases["gst_boxes"] = lambda: self.gst("gst_boxes", boxes)
         return cases
 
     def more_cases(self) -> dict[str, Callable[[], float]]:
@@ -87,7 +88,10 @@ class Job:
             "straight_draw_threads": lambda: self.straight("straight_draw_threads", drawers(), 0),
         }
         if gst.available():
-            cases["gst_draw_queues"] = lambda: self.gst("gst_draw_queues", queues=True)
+            boxes = gst.boxes(FACES, self.folder)
+            cases["gst_boxes_queues"] = lambda: self.gst("gst_boxes_queues", boxes, queues=True)
+            cases["gst_text"] = lambda: self.gst("gst_text", gst.TEXT)
+            cases["gst_text_queues"] = lambda: self.gst("gst_text_queues", gst.TEXT, queues=True)
         return cases
 
     def graph(self, name: str, spec: GraphSpec) -> float:
@@ -104,10 +108,11 @@ class Job:
         file = self.folder / f"{name}.mp4"
         return self._book(name, file, straight_loop(self.clip, file, operators, threads))
 
-    def gst(self, name: str, *, queues: bool) -> float:
+    def gst(self, name: str, draw: str, *, queues: bool = False) -> float:
         file = self.folder / f"{name}.mp4"
+        command = gst.line(self.clip, file, draw, queues=queues)
         idle = gst.start_up_seconds()
-        return self._book(name, file, gst.seconds(gst.line(self.clip, file, queues=queues)) - idle)
+        return self._book(name, file, gst.seconds(command) - idle)
 
     def _book(self, name: str, file: Path, seconds: float) -> float:
         self.sizes[name] = file.stat().st_size
