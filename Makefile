@@ -20,6 +20,7 @@ help:
 	@echo "make bench   quick measurements     make clean   remove what the above made"
 
 demo: $(VENV)/.demo-installed $(CLIP)
+	rm -rf $(OUT)
 	$(BIN)/frameloom run guard $(CLIP) --out $(OUT) --port 0
 
 test: $(VENV)/.test-installed

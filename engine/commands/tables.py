@@ -11,9 +11,9 @@ from engine.telemetry.views import (
     PERCENTS,
     drops_by_cause,
     frames_read,
+    latencies,
     per_second,
     records_by_class,
-    sinks,
 )
 
 STYLES = {
@@ -112,8 +112,7 @@ def _totals(snapshot: RunSnapshot) -> list[tuple[str, str]]:
         ("graph", f"{snapshot.graph} ({snapshot.mode})"),
         ("frames", f"{frames} in {snapshot.seconds:.1f} s = {rate:.1f} fps"),
     ]
-    for name in sinks(snapshot):
-        age = snapshot.nodes[name].age
+    for name, age in latencies(snapshot).items():
         if age.count:
             figures = " / ".join(ms(age, percent) for percent in PERCENTS)
             rows.append((f"latency at {name}", f"p50 / p95 / p99 = {figures}"))

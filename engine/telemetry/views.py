@@ -23,6 +23,19 @@ def sinks(snapshot: RunSnapshot) -> list[str]:
     return [name for name in snapshot.nodes if name not in feeding]
 
 
+def latencies(snapshot: RunSnapshot) -> dict[str, Histogram]:
+    """Ages at the ends of the graph: by sink, or by its inputs where it has several."""
+    found: dict[str, Histogram] = {}
+    for name in sinks(snapshot):
+        inputs = {
+            edge.edge.partition("->")[2]: edge.age
+            for edge in snapshot.edges.values()
+            if edge.edge.partition("->")[2].partition(".")[0] == name
+        }
+        found |= inputs if len(inputs) > 1 else {name: snapshot.nodes[name].age}
+    return found
+
+
 def frames_read(snapshot: RunSnapshot) -> int:
     """Frames that the sources gave, before any drop."""
     return sum(snapshot.nodes[name].frames for name in sources(snapshot))
@@ -64,7 +77,7 @@ def plain(snapshot: RunSnapshot) -> dict[str, Any]:
         "seconds": round(snapshot.seconds, 3),
         "frames": frames,
         "fps": round(per_second(frames, snapshot), 2),
-        "latency_ms": {name: percentiles(snapshot.nodes[name].age) for name in sinks(snapshot)},
+        "latency_ms": {name: percentiles(age) for name, age in latencies(snapshot).items()},
         "drops": drops_by_cause(snapshot),
         "records": records_by_class(snapshot),
         "nodes": {name: _node(node, snapshot) for name, node in snapshot.nodes.items()},

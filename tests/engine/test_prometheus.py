@@ -18,6 +18,7 @@ from engine.telemetry.stats import (
 from engine.telemetry.views import (
     drops_by_cause,
     frames_read,
+    latencies,
     percentiles,
     plain,
     records_by_class,
@@ -189,6 +190,16 @@ def test_other_text_is_refused(text: str) -> None:
 def test_ends_of_the_graph() -> None:
     assert sources(snapshot()) == ["camera"]
     assert sinks(snapshot()) == ["find"]
+
+
+def test_latencies_are_told_apart_where_a_sink_has_several_inputs() -> None:
+    """Sound arrives earlier than pictures: together they would hide how late those are."""
+    found = snapshot()
+    assert list(latencies(found)) == ["find"]
+    sound = EdgeStats(edge="camera.audio->find.audio", link="ipc", policy="drop_oldest")
+    found.edges[sound.edge] = sound
+    assert list(latencies(found)) == ["find.frames", "find.audio"]
+    assert latencies(found)["find.frames"].count == 2
 
 
 def test_totals() -> None:
