@@ -87,6 +87,8 @@ def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _type_name(kind: Any) -> str:
+    if kind is type(None):
+        return "null"
     if isinstance(kind, type):
         return kind.__name__ if not typing.get_args(kind) else str(kind)
     if typing.get_origin(kind) is typing.Literal:
@@ -118,6 +120,8 @@ def _port(port: Port) -> dict[str, Any]:
     return {
         "name": port.name,
         "caps": port.caps.describe(),
+        "label": port.caps.label,
+        "cleans": port.caps.cleans,
         "arrival": port.arrival,
         "optional": port.optional,
     }
@@ -128,8 +132,11 @@ def _about(kind: Kind) -> str:
 
 
 def _port_in_words(port: Port) -> str:
-    marks = ("" if port.arrival == "each" else f" {port.arrival}") + (" optional" * port.optional)
-    return f"{port.name} ({port.caps.describe()}{marks})"
+    marks = [port.caps.describe()]
+    marks += [port.arrival] * (port.arrival != "each") + ["optional"] * port.optional
+    marks += [f"label {port.caps.label}"] * (port.caps.label is not None)
+    marks += [f"cleans {port.caps.cleans}"] * (port.caps.cleans is not None)
+    return f"{port.name} ({', '.join(marks)})"
 
 
 def _print_list(console: Console, found: dict[str, Kind]) -> None:

@@ -106,14 +106,14 @@ def test_ops_lists_all_and_tells_one(tmp_path: Path) -> None:
 def test_ops_for_machines(tmp_path: Path) -> None:
     (sink,) = frameloom("ops", "JsonlSink", "--json", folder=tmp_path).data
     assert sink["event_sink"] is True
-    assert sink["inputs"] == [
-        {"name": "events", "caps": "event", "arrival": "each", "optional": False}
-    ]
+    (events,) = sink["inputs"]
+    assert (events["name"], events["caps"], events["arrival"]) == ("events", "event", "each")
     (path,) = sink["config"]
     assert (path["name"], path["type"], path["default"]) == ("path", "str", "events.jsonl")
     assert not path["required"]
     detect = frameloom("ops", "FaceDetect", "--json", folder=tmp_path).data[0]
     marks = {field["name"]: field["tunable"] for field in detect["config"]}
+    assert detect["outputs"][0]["label"] == "raw-face"
     assert marks["min_score"]
     assert not marks["model"]
 
