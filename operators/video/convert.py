@@ -14,7 +14,7 @@ from engine import Caps, CapsError, Config, Frame, OpContext, Operator
 from engine.pool import BufferPool
 from operators.ports import Video
 from operators.video.layers import shape_of
-from operators.video.yuv import frame_size, planes_of, yuv_matrix, yuv_to_rgb
+from operators.video.yuv import frame_size, merged_to_rgb, planes_of, yuv_matrix
 
 POOL_FRAMES = 16
 U8 = npt.NDArray[np.uint8]
@@ -80,19 +80,12 @@ def _layout(caps: Caps) -> tuple[str | None, ...]:
 
 def to_rgb(frame: Frame) -> U8:
     """[H, W, 3] RGB 0 to 255 of a frame in any format."""
-    caps, data = frame.caps, frame.data
-    if caps.pix_fmt == "rgb24":
-        return _u8(data)
-    if caps.pix_fmt == "bgr24":
-        return _u8(data[..., ::-1])
-    if caps.pix_fmt == "gray":
-        return np.dstack([_u8(data)] * 3)
-    if caps.pix_fmt != "yuv420p":
-        raise CapsError(f"pix_fmt {caps.pix_fmt}: yuv420p, rgb24, bgr24 or gray are understood")
+    if frame.caps.pix_fmt != "yuv420p":
+        return merged_to_rgb(frame.data, frame.caps)
     size = frame_size(frame)
-    y, *chroma = planes_of(data, *size)
+    luma, *chroma = planes_of(frame.data, *size)
     full = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in chroma]
-    return yuv_to_rgb(_u8(cv2.merge([y, *full])), caps.colorspace, caps.color_range)
+    return merged_to_rgb(_u8(cv2.merge([luma, *full])), frame.caps)
 
 
 def to_gray(frame: Frame) -> U8:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine import CapsError, Frame
+from engine import Caps, CapsError, Frame
 
 U8 = npt.NDArray[np.uint8]
 # Luma weights (Kr, Kb) of the two standards: ITU-R BT.601-7 section 2.5.1, BT.709-6 section 3.2.
@@ -58,20 +58,25 @@ def letterbox(frame: Frame, size_px: int) -> Letterbox:
 
 def small_rgb(frame: Frame, size: tuple[int, int]) -> U8:
     """The frame scaled to (width, height) and as RGB: planes are scaled first, then converted."""
-    pix_fmt = frame.caps.pix_fmt
-    if pix_fmt == "yuv420p":
+    if frame.caps.pix_fmt == "yuv420p":
         planes = planes_of(frame.data, *frame_size(frame))
         scaled = [cv2.resize(plane, size, interpolation=_filter(plane, size)) for plane in planes]
-        return yuv_to_rgb(np.dstack(scaled), frame.caps.colorspace, frame.caps.color_range)
-    small: U8 = np.asarray(
-        cv2.resize(frame.data, size, interpolation=_filter(frame.data, size)), np.uint8
-    )
+        return merged_to_rgb(np.dstack(scaled), frame.caps)
+    small = cv2.resize(frame.data, size, interpolation=_filter(frame.data, size))
+    return merged_to_rgb(np.asarray(small, np.uint8), frame.caps)
+
+
+def merged_to_rgb(picture: U8, caps: Caps) -> U8:
+    """Pixels with the channels of `caps` side by side, 4:2:0 as [H, W, 3] Y, U, V -> RGB."""
+    pix_fmt = caps.pix_fmt
+    if pix_fmt == "yuv420p":
+        return yuv_to_rgb(picture, caps.colorspace, caps.color_range)
     if pix_fmt == "rgb24":
-        return small
+        return picture
     if pix_fmt == "bgr24":
-        return np.ascontiguousarray(small[:, :, ::-1])
+        return np.ascontiguousarray(picture[:, :, ::-1])
     if pix_fmt == "gray":
-        return np.dstack([small] * 3)
+        return np.dstack([picture] * 3)
     raise CapsError(f"pix_fmt {pix_fmt}: yuv420p, rgb24, bgr24 or gray are understood")
 
 
