@@ -122,7 +122,9 @@ class Run:
         self._forkserver = Forkserver(self._modules())
         for state in self._workers.values():
             self._launch(state)
-        self._thread = threading.Thread(target=self._watch, name="frameloom-supervisor")
+        self._thread = threading.Thread(
+            target=self._watch, name="frameloom-supervisor", daemon=True
+        )
         self._thread.start()
 
     def stop(self, *, drain: bool = True) -> None:

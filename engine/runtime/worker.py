@@ -323,9 +323,11 @@ class Worker:
                     outbox.slab_error = None
 
     def _drained(self) -> bool:
-        """Whether everything sent to other workers has arrived there."""
-        edges = [stats for parts in self._parts.values() for stats in parts.edges().values()]
-        return self.aborted or all(stats.in_flight == 0 for stats in edges)
+        """Whether everything sent to other workers has arrived there, the ends too."""
+        edges = [(k, v) for parts in self._parts.values() for k, v in parts.edges().items()]
+        return self.aborted or all(
+            stats.in_flight == 0 and self._hub.over(edge_id) for edge_id, stats in edges
+        )
 
     def _heartbeat(self, *, final: bool) -> m.Heartbeat:
         now_ns = self.clock.now_ns()

@@ -119,6 +119,11 @@ class Hub:
         if sender is not None:
             sender.peer_gone()
 
+    def over(self, edge_id: str) -> bool:
+        """Whether the consumer of a served edge has seen its end."""
+        sender = self._senders.get(edge_id)
+        return sender is None or sender.over
+
     @property
     def refused(self) -> int:
         """Connections turned away because their key is not known."""

@@ -154,6 +154,11 @@ class Outbox:
         with self._changed:
             return self._closing and not self._items
 
+    @property
+    def abandoned(self) -> bool:
+        """The consumer will never come back."""
+        return self._abandoned
+
     def stats(self) -> EdgeStats:
         with self._changed:
             return EdgeStats(

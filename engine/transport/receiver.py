@@ -48,6 +48,7 @@ class RemoteInbox:
         self._streams: set[str] = set()
         self._slabs: dict[str, SlabView] = {}
         self._closed = False
+        self._close_told = False
         self._clear_outcomes()
 
     # ---- the lane's side
@@ -131,12 +132,15 @@ class RemoteInbox:
             released = []
             while self._released:
                 released.append(self._released.popleft())
-            if not (released or self._credits or self._consumed or self._drops or self._malformed):
+            closing = self._closed and not self._close_told
+            counted = self._credits or self._consumed or self._drops or self._malformed
+            if not (released or counted or closing):
                 return None
             ack = wire.Ack(
                 self.edge.id, self.session, self._credits, self._consumed, self._drops,
-                released, self._age, self._malformed,
+                released, self._age, self._malformed, closing,
             )  # fmt: skip
+            self._close_told = self._close_told or closing
             self._clear_outcomes()
         return wire.encode(ack)
 
@@ -161,6 +165,7 @@ class RemoteInbox:
         signal = message.signal
         if signal is None:
             self._closed = True
+            self._wake(self)
             return
         if isinstance(signal, StreamEnd):
             self._streams.discard(signal.stream_id)

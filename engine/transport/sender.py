@@ -33,6 +33,7 @@ class Sender:
         self._slab: Slab | None = None
         self._retired: list[Slab] = []
         self._told_closed = False
+        self._close_seen = False
         outbox.on_ready = self._on_ready
 
     def hello(self, address: bytes, hello: wire.Hello) -> None:
@@ -52,6 +53,7 @@ class Sender:
             self._credits += ack.credits
             self.outbox.settle(ack.consumed, ack.drops, ack.age)
             self.outbox.malformed += ack.malformed
+            self._close_seen = self._close_seen or ack.closed
             for name, slot, generation in ack.released:
                 for slab in (self._slab, *self._retired):
                     if slab is not None and slab.name == name:
@@ -89,6 +91,11 @@ class Sender:
     def pop(self) -> list[Any] | None:
         """The next message to send, without the address."""
         return self._ready.popleft() if self._ready else None
+
+    @property
+    def over(self) -> bool:
+        """The consumer has seen the end of the edge, or there never will be one to see it."""
+        return self._close_seen or self.outbox.abandoned
 
     def close(self) -> None:
         for slab in (self._slab, *self._retired):

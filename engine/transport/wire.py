@@ -54,6 +54,7 @@ class Ack(Struct, frozen=True, tag="ack", array_like=True):
     released: list[tuple[str, int, int]]  # slab, slot, generation
     age: Histogram
     malformed: int = 0
+    closed: bool = False  # the end of the edge has been seen
 
 
 class Slot(Struct, frozen=True, array_like=True):

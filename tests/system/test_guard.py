@@ -59,9 +59,8 @@ def guard(uri: Path, **workers: Any) -> GraphSpec:
 
 
 def run(spec: GraphSpec, out: Path) -> RunResult:
-    running = Run(check(spec), out)
-    running.start()
-    assert running.wait(30)
+    with Run(check(spec), out) as running:
+        assert running.wait(30), running.snapshot()
     return running.close()
 
 

@@ -45,9 +45,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - start
 
 
-def test_a_server_that_was_killed_is_found_again_within_5_s(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_server_that_was_killed_is_found_again_within_5_s(server: Server, tmp_path: Path) -> None:
     with guard_on(f"rtsp://127.0.0.1:{server.port}/live", tmp_path) as run:
 
         def frames() -> int:
