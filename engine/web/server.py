@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import threading
 from types import TracebackType
+from typing import Any
 
 from engine.errors import EngineError
 
@@ -37,7 +39,7 @@ class PageServer:
             ws="none",
             timeout_graceful_shutdown=GRACE_S,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _closing_server()(config)
         self._thread = threading.Thread(target=self._serve, name="frameloom-page", daemon=True)
         self._thread.start()
 
@@ -66,6 +68,21 @@ class PageServer:
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])
+
+
+def _closing_server() -> Any:
+    """uvicorn's server, which also lets go of readers that did not take what they were sent."""
+    import uvicorn
+
+    class ClosingServer(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            for connection in list(self.server_state.connections):
+                transport: Any = connection.transport
+                transport.abort()
+            await asyncio.sleep(0)  # the loop closes what was aborted
+
+    return ClosingServer
 
 
 def _bind(port: int) -> socket.socket:
