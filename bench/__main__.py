@@ -19,6 +19,7 @@ BENCHES = {
     "churn": "200 streams added and removed: everything is back to where it began",
 }
 
+QUIET_LOAD = 0.25  # per core
 EXIT_OK = 0
 EXIT_BAR_MISSED = 1
 
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(name: str, quick: bool) -> Result:
     """One bench, from the machine's facts to the bars."""
     machine = machine_facts()
+    if machine.load_1m > QUIET_LOAD * machine.cores:
+        say(f"load average {machine.load_1m:g}: others are at work, the figures will be noisy")
     commit = commit_id()
     bench = cast(Bench, importlib.import_module(f"bench.{name}"))
     figures, bars = bench.run(quick)

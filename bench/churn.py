@@ -74,7 +74,7 @@ def run(quick: bool) -> tuple[dict[str, float], tuple[Bar, ...]]:
 
 def graph() -> GraphSpec:
     """Sources in one worker, what keeps state per stream in another: both must forget."""
-    g = Graph("churn", mode="live", latency_budget_ms=1000)
+    g = Graph("churn", mode="live", latency_budget_ms=1000, max_in_flight=3)
     config = FileSourceConfig(uri="added-while-running.mp4", loop=True, realtime=True)
     cameras = g.add("cameras", FileSource, config)
     state = g.add(

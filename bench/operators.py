@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections import deque
 from typing import Annotated
 
 import numpy as np
@@ -37,10 +38,10 @@ class Remember(Operator):  # type: ignore[type-arg]
     """Keeps a little of every stream, as a tracker does: what is not forgotten adds up."""
 
     def open(self, ctx: OpContext) -> None:
-        self._last = ctx.per_stream(lambda stream_id: np.zeros(64 << 10, np.uint8))
+        self._kept = ctx.per_stream(lambda _: deque[np.ndarray](maxlen=2))
 
     def process(self, frames: Video) -> Video:
-        self._last[frames.stamp.stream_id][:64] = frames.data.reshape(-1)[:64]
+        self._kept[frames.stamp.stream_id].append(frames.data.copy())
         return frames
 
 
