@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine import Frame
+from operators.face.candidates import F32, Candidates, blend_overlapping
 from operators.face.weights import load_weights
+from operators.video.yuv import letterbox
 
-F32 = npt.NDArray[np.float32]
 SCORE_LIMIT = 80.0  # beyond it the exponential overflows single precision
 
 
@@ -33,14 +35,6 @@ VARIANTS = {
     "full": Variant("blazeface_full_range.tflite", 192, ((4, 1),)),
     "back": Variant("blazeface_back.tflite", 256, ((16, 2), (32, 6))),
 }
-
-
-class Candidates(NamedTuple):
-    """In input pixels: boxes [N, 4] left, top, right, bottom; scores [N]; points [N, P, 2]."""
-
-    boxes: F32
-    scores: F32
-    points: F32
 
 
 class BlazeFace:
@@ -72,6 +66,19 @@ class BlazeFace:
         return decode(raw, regressed, self._anchors, min_score)
 
 
+class BlazeFinder:
+    """Finds the faces of a frame on a small letterboxed picture of it."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._net = BlazeFace(name, threads)
+
+    def __call__(self, frame: Frame, min_score: float, max_iou: float) -> Candidates:
+        """One candidate per face, in frame pixels, best first."""
+        picture = letterbox(frame, self._net.size_px)
+        found = blend_overlapping(self._net(picture.rgb, min_score), max_iou)
+        return found.in_frame(picture.scale, picture.left_px, picture.top_px)
+
+
 def anchor_centres(variant: Variant) -> F32:
     """[N, 2] centres in input pixels, layer by layer, row by row."""
     centres = []
@@ -93,37 +100,3 @@ def decode(raw_scores: F32, regressed: F32, anchors: F32, min_score: float) -> C
     boxes = np.concatenate([centres - halves, centres + halves], axis=1)
     points = values[:, 2:] + anchors[keep, None]
     return Candidates(boxes, scores[keep].astype(np.float32), points)
-
-
-def blend_overlapping(found: Candidates, min_iou: float) -> Candidates:
-    """Weighted non-maximum suppression: each group of overlapping candidates becomes its mean."""
-    order = np.argsort(-found.scores, kind="stable")
-    boxes, scores, points = [], [], []
-    while len(order):
-        best = order[0]
-        near = iou(found.boxes[best], found.boxes[order]) >= min_iou
-        near[0] = True
-        group = order[near]
-        weights = found.scores[group] / found.scores[group].sum()
-        boxes.append(np.tensordot(weights, found.boxes[group], 1))
-        points.append(np.tensordot(weights, found.points[group], 1))
-        scores.append(found.scores[best])
-        order = order[~near]
-    count = len(scores)
-    return Candidates(
-        np.array(boxes, np.float32).reshape(count, 4),
-        np.array(scores, np.float32),
-        np.array(points, np.float32).reshape(count, found.points.shape[1], 2),
-    )
-
-
-def iou(box: F32, boxes: F32) -> F32:
-    """Intersection over union of one box [4] with many [N, 4]."""
-    left_top = np.maximum(box[:2], boxes[:, :2])
-    right_bottom = np.minimum(box[2:], boxes[:, 2:])
-    sides = np.maximum(right_bottom - left_top, 0)
-    shared = sides[:, 0] * sides[:, 1]
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    result: F32 = shared / np.maximum(area + areas - shared, 1e-9)
-    return result

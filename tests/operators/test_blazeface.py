@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from operators.face.blazeface import (
     VARIANTS,
     BlazeFace,
-    Candidates,
     anchor_centres,
-    blend_overlapping,
     decode,
-    iou,
 )
+from operators.face.candidates import Candidates, blend_overlapping, iou
 
 SIDES = st.floats(2, 40, width=32)
 PLACES = st.floats(0, 200, width=32)
