@@ -7,14 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.errors import EngineError
 from engine.telemetry.prometheus import BOUNDS_MS, metrics_text, parse_metrics
-from engine.telemetry.stats import (
-    EdgeStats,
-    Histogram,
-    NodeStats,
-    RunEvent,
-    RunSnapshot,
-    WorkerStats,
-)
+from engine.telemetry.stats import EdgeStats, Histogram
 from engine.telemetry.views import (
     drops_by_cause,
     frames_read,
@@ -25,47 +18,7 @@ from engine.telemetry.views import (
     sinks,
     sources,
 )
-
-
-def histogram(*values_ms: float) -> Histogram:
-    made = Histogram()
-    for value in values_ms:
-        made.add(round(value * 1e6))
-    return made
-
-
-def snapshot() -> RunSnapshot:
-    """Two nodes, one edge, one worker."""
-    camera = NodeStats(node="camera", worker="main", device="cpu", state="running", frames=100)
-    camera.fps = 29.5
-    camera.streams = 2
-    camera.records = {"Packet": 7}
-    find = NodeStats(node="find", worker="main", device="cuda:0", state="open_circuit", frames=90)
-    find.quarantined = 3
-    find.restarts = 1
-    find.busy = histogram(4, 4, 9)
-    find.age = histogram(12, 14, 90, 20_000)
-    find.records = {"Face": 180}
-    edge = EdgeStats(edge="camera.frames->find.frames", link="ipc", policy="drop_oldest")
-    edge.sent, edge.consumed, edge.in_flight = 100, 90, 2
-    edge.drops = {"late": 5, "queue_full": 3}
-    edge.depth, edge.peak_depth, edge.bytes = 1, 4, 138_240_000
-    edge.slab_misses, edge.malformed, edge.fps = 2, 1, 28.0
-    edge.age = histogram(3, 5)
-    worker = WorkerStats(
-        worker="main", pid=7, restarts=1, rss_bytes=1 << 28, cpu_seconds=2.5, threads=9
-    )
-    worker.state = "running"
-    event = RunEvent(code="TIMEOUT", node="camera", stream_id="door", message="m", time="t")
-    return RunSnapshot(
-        graph="g",
-        mode="live",
-        seconds=4.0,
-        nodes={"camera": camera, "find": find},
-        edges={edge.edge: edge},
-        workers={"main": worker},
-        events=[event],
-    )
+from tests.engine.snapshots import EDGE, histogram, snapshot
 
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[str]], float]:
@@ -77,7 +30,6 @@ def samples(text: bytes) -> dict[tuple[str, frozenset[str]], float]:
     }
 
 
-EDGE = "camera.frames->find.frames"
 EXPECTED = {
     ("frameloom_run_seconds",): 4.0,
     ("frameloom_run_info", "g", "live"): 1.0,
