@@ -83,6 +83,11 @@ class Ledger:
             lost = any(edge.drops.get("peer_lost") for edge in self._edges.values())
             return lost or any(node.quarantined for node in self._nodes.values())
 
+    def edges(self) -> dict[str, EdgeStats]:
+        """The edges as last heard of."""
+        with self._lock:
+            return dict(self._edges)
+
     def snapshot(self, seconds: float, events: list[RunEvent]) -> RunSnapshot:
         with self._lock:
             return RunSnapshot(

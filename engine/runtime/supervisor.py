@@ -19,6 +19,7 @@ from engine.errors import EngineError
 from engine.plan import Plan
 from engine.runtime import messages as m
 from engine.runtime.build import operator_class
+from engine.runtime.freshness import Freshness
 from engine.runtime.ledger import Ledger
 from engine.runtime.processes import Forkserver, kill
 from engine.telemetry.stats import RunEvent, RunSnapshot
@@ -85,6 +86,7 @@ class Run:
         self.previews: dict[str, bytes] = {}  # latest value of each topic
         self.preview_changed = threading.Condition()
         self._ledger = Ledger(plan)
+        self._freshness = Freshness(plan, int(stuck_ms * 1e6))
         self._events: deque[RunEvent] = deque(maxlen=EVENTS_KEPT)
         self._on_event = on_event
         self._keep_open = keep_open
@@ -233,6 +235,7 @@ class Run:
         if isinstance(message, m.Heartbeat):
             self._ledger.update(state.name, message, self._clock.now_ns())
             self._check_stuck(state, message)
+            self._check_fresh(state, message)
         elif isinstance(message, m.Publish):
             with self.preview_changed:
                 self.previews[message.topic] = message.payload
@@ -303,6 +306,7 @@ class Run:
             return
         how = f"killed by signal {-status}" if status < 0 else f"exited with status {status}"
         self._ledger.died(state.name)
+        self._freshness.forget(state.name)
         sweep_stale_slabs()
         if not self._going or self._stop_at_ns is not None or self._feeds_a_file(state.name):
             state.phase = "failed"
@@ -343,6 +347,23 @@ class Run:
                 )
                 kill(state.pid)
                 return
+
+    def _check_fresh(self, state: WorkerState, beat: m.Heartbeat) -> None:
+        now_ns = self._clock.now_ns()
+        for finding in self._freshness.look(beat.nodes, self._ledger.edges(), now_ns):
+            if finding.kind == "stuck" and state.pid:
+                self._note(
+                    "STUCK", finding.node, "",
+                    f"frames wait and none was processed for {finding.seconds:.0f} s;"
+                    f" worker '{state.name}' is killed and started again",
+                )  # fmt: skip
+                kill(state.pid)
+            elif finding.kind == "stale":
+                told = f"no frame from any stream for {finding.seconds:.0f} s"
+                self._note("STALE", finding.node, "", told)
+            elif finding.kind == "fresh":
+                told = f"frames come again after {finding.seconds:.0f} s"
+                self._note("FRESH", finding.node, "", told)
 
     def _look(self) -> None:
         """What no message announces: time-outs, due restarts, the end."""
