@@ -26,7 +26,7 @@ class Source:
     op: str  # module:Class
     config: dict[str, Any]  # what that operator needs to play this URI
     mode: Mode
-    stream_id: str  # a proposal: letters, digits, `-`, `_` and `.`
+    stream_id: str  # a proposal: letters, digits, `-` and `_`
     shown: str  # the URI without a password, for messages
 
     def count_frames(self) -> int | None:
@@ -80,7 +80,7 @@ def _without_secrets(uri: str) -> str:
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip("._") or "stream"
+    return re.sub(r"[^\w-]+", "-", name).strip("-") or "stream"  # no dots: `--set` splits at them
 
 
 def _frames_in(uri: str) -> int | None:

@@ -20,7 +20,7 @@ def clip(tmp_path: Path) -> Path:
 def test_a_file(clip: Path) -> None:
     source = source_for(str(clip))
     assert source.op == "operators.sources.file:FileSource"
-    assert (source.mode, source.stream_id) == ("file", "front_door")
+    assert (source.mode, source.stream_id) == ("file", "front-door")
     assert source.config == {"uri": str(clip)}
     assert source.count_frames() == 7
 
@@ -51,7 +51,7 @@ def test_a_device() -> None:
 def test_an_rtsp_camera_keeps_its_password_to_itself() -> None:
     source = source_for("rtsp://ann:geheim@10.0.0.5:554/door/main?token=geheim")
     assert source.op == "operators.sources.rtsp:RtspSource"
-    assert (source.mode, source.stream_id) == ("live", "10.0.0.5-door-main")
+    assert (source.mode, source.stream_id) == ("live", "10-0-0-5-door-main")
     assert source.config["url"].startswith("rtsp://ann:geheim@")
     assert source.shown == "rtsp://10.0.0.5:554/door/main"
 

@@ -58,7 +58,7 @@ def test_check_for_machines_holds_no_password(tmp_path: Path) -> None:
     done = frameloom("check", "guard", "rtsp://ann:geheim@10.0.0.5/door", "--json", folder=tmp_path)
     assert done.code == 0
     assert done.data["plan"]["mode"] == "live"
-    assert done.data["plan"]["nodes"]["camera"]["streams"] == ["10.0.0.5-door"]
+    assert done.data["plan"]["nodes"]["camera"]["streams"] == ["10-0-0-5-door"]
     assert done.data["budget"]["memory_bytes"] > 0
     assert "geheim" not in done.out + done.err
 
