@@ -31,7 +31,7 @@ class Forkserver:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         modules = list(dict.fromkeys((*PRELOADED, *preload)))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine.runtime.forkserver", *modules],
+            [sys.executable, "-P", "-m", "engine.runtime.forkserver", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -135,7 +135,8 @@ def test_frames_again_after_the_server_came_back(server, opened):
     before = read(source, 5, 15)
     server.kill()
     turn(source, lambda: any(code == "REFUSED" for code, _ in ctx.reports))
-    assert ctx.reports[0][0] == "DISCONNECTED"
+    causes = [code for code, _ in ctx.reports if code != "CORRUPT"]  # half a frame may come last
+    assert causes[0] == "DISCONNECTED"
     assert ctx.breaks == []
     server.start()
     back = time.monotonic()
