@@ -111,7 +111,6 @@ class FileSource(Operator[FileSourceConfig]):
         uri = self.config.uri
         if self._cut_off or self._video_packets < self._video.frames:
             message = f"{uri}: ends too early; what could be read was played. Copy it again"
-            self._ctx.report("TRUNCATED", message)
             raise OperatorError("TRUNCATED", message)
         if self._begin_pts is None:
             raise OperatorError("CODEC_UNSUPPORTED", f"{uri}: no frame can be decoded; convert it")

@@ -198,7 +198,7 @@ def test_cut_off_midway_gives_what_is_there_and_fails(tmp_path, movflags):
     source.close()
     assert error.code == "TRUNCATED"
     assert 10 < frames < 40
-    assert ctx.reports[-1][0] == "TRUNCATED"
+    assert all(code == "CORRUPT" for code, _ in ctx.reports)  # the end itself is told once, raised
 
 
 def count_frames(source):
