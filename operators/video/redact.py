@@ -68,15 +68,18 @@ class Redact(Operator[RedactConfig]):
         boxes = [face.box for face in frame.of(Face)] if self.config.what != "tracks" else []
         if self.config.what != "faces":
             boxes += [track.box for track in frame.of(Track)]
-        return boxes
+        return list(dict.fromkeys(boxes))  # a track has the box of the face that it followed
 
     def _hide(self, layers: list[Layer], box: Box, size: tuple[int, int]) -> None:
         left, top, right, bottom = widened(box, self.config.margin, size)
         if right <= left or bottom <= top:
             return
-        cell_px = max(box[2] - box[0], box[3] - box[1]) / self.config.cells
-        columns = max(math.floor((right - left) / cell_px), 1)
-        rows = max(math.floor((bottom - top) / cell_px), 1)
+        sides = box[2] - box[0], box[3] - box[1]
+        cell_px = max(sides) / self.config.cells
+        # By the box itself: rounding its edges outwards must not bring more cells into the face.
+        grown = 1 + 2 * self.config.margin
+        columns = max(math.floor(min(right - left, sides[0] * grown) / cell_px), 1)
+        rows = max(math.floor(min(bottom - top, sides[1] * grown) / cell_px), 1)
         for array, divisor, _ in layers:
             part = array[top // divisor : bottom // divisor, left // divisor : right // divisor]
             cells = (min(columns, part.shape[1]), min(rows, part.shape[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import Frame
@@ -79,14 +79,15 @@ def test_only_the_means_of_the_cells_matter(pix_fmt: str, mode: str) -> None:
     assert np.array_equal(one.data[inside], two.data[inside])
 
 
-@given(st.integers(1, 12), st.floats(12, 200))
+@example(11, 13.0)
+@given(st.integers(1, 12), st.floats(2, 200))
 def test_there_are_never_more_means_than_cells(cells: int, size: float) -> None:
     before = picture(NOISE, "gray").with_records(face(160, 120, size))
     after = redacted(before, cells=cells, margin=0.0)
     left, top, right, bottom = widened(face(160, 120, size).box, 0.0, (320, 240))
-    assert len(np.unique(after.data[top:bottom, left:right])) <= (cells + 1) ** 2
+    assert len(np.unique(after.data[top:bottom, left:right])) <= cells**2
     rows = after.data[top:bottom, left:right]
-    assert (np.diff(rows.astype(int), axis=1) != 0).any(axis=0).sum() <= cells
+    assert (np.diff(rows.astype(int), axis=1) != 0).any(axis=0).sum() < cells
 
 
 def test_one_cell_leaves_one_colour() -> None:
