@@ -42,7 +42,7 @@ class Slab:
         self._map = _create(
             FOLDER / self.name, PAGE * _header_pages(slots) + slots * self.slot_bytes
         )
-        self._generations = np.frombuffer(self._map, np.uint64, slots)
+        self._generations = [0] * slots  # as written to the header, where readers look
         self._free = list(range(slots))
         self._leased: dict[int, int] = {}
         self.retired = False
@@ -53,8 +53,7 @@ class Slab:
             if not self._free:
                 return None
             slot = self._free.pop()
-            self._generations[slot] += np.uint64(1)
-            self._leased[slot] = int(self._generations[slot])
+            self._leased[slot] = self._renew(slot)
             return slot, self._leased[slot]
 
     def offset(self, slot: int) -> int:
@@ -79,10 +78,15 @@ class Slab:
         with self._lock:
             count = len(self._leased)
             for slot in self._leased:
-                self._generations[slot] += np.uint64(1)
+                self._renew(slot)
                 self._free.append(slot)
             self._leased.clear()
             return count
+
+    def _renew(self, slot: int) -> int:
+        generation = self._generations[slot] = self._generations[slot] + 1
+        _GENERATION.pack_into(self._map, slot * GENERATION_BYTES, generation)
+        return generation
 
     @property
     def idle(self) -> bool:

@@ -28,9 +28,11 @@ VERSION = b"\x01"
 MAX_HEADER_BYTES = 64 << 10
 MAX_PAYLOAD_BYTES = 256 << 20
 MAX_DIMENSIONS = 8
-DTYPES = frozenset(
-    ("uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
-)
+DTYPE_NAMES = (
+    "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64", "bool",
+)  # fmt: skip
+ITEM_BYTES = {name: np.dtype(name).itemsize for name in DTYPE_NAMES}
+_NAME_OF_DTYPE = {np.dtype(name): name for name in DTYPE_NAMES}
 SLAB_NAME = re.compile(r"frameloom-[0-9]+-[0-9]+-[0-9]+")
 CAPS_CACHED = 64
 
@@ -149,7 +151,7 @@ def frame_header(
         session=session,
         stamp=_stamp_to_wire(frame.stamp, relative_to_ns),
         caps=_caps_raw(frame.caps),
-        dtype=str(frame.data.dtype),
+        dtype=_dtype_name(frame.data.dtype),
         shape=frame.data.shape,
         slot=slot,
         records=[record_to_wire(record) for record in frame.records],
@@ -165,11 +167,11 @@ def frame_header(
 
 def checked_nbytes(header: FrameHeader) -> int:
     """How many bytes of pixels the header promises; TransportError if it makes no sense."""
-    if header.dtype not in DTYPES or len(header.shape) > MAX_DIMENSIONS:
+    if header.dtype not in ITEM_BYTES or len(header.shape) > MAX_DIMENSIONS:
         raise TransportError(f"array of {header.dtype} with {len(header.shape)} dimensions")
     if any(size < 0 for size in header.shape):
         raise TransportError(f"array of shape {header.shape}")
-    nbytes = math.prod(header.shape) * np.dtype(header.dtype).itemsize
+    nbytes = math.prod(header.shape) * ITEM_BYTES[header.dtype]
     if nbytes > MAX_PAYLOAD_BYTES:
         raise TransportError(f"{nbytes} bytes of pixels; {MAX_PAYLOAD_BYTES} are allowed")
     if header.slot is not None and not SLAB_NAME.fullmatch(header.slot.slab):
@@ -184,6 +186,13 @@ def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) ->
         return Frame(array, _caps(bytes(header.caps)), _stamp(header.stamp, now_ns), records)
     except (msgspec.DecodeError, ValueError, ZeroDivisionError) as error:
         raise TransportError(f"not a frame: {error}") from error
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    name = _NAME_OF_DTYPE.get(dtype)
+    if name is None:
+        raise TransportError(f"arrays of {dtype} do not travel; {', '.join(DTYPE_NAMES)} do")
+    return name
 
 
 def _stamp_to_wire(stamp: Stamp, now_ns: int | None) -> WireStamp:
