@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from typing import Protocol, cast
 
 from bench import report
-from bench.common import say
+from bench.common import Neighbours, say
 from bench.result import RESULTS, Bar, Result, commit_id, encode, machine_facts
 
 BENCHES = {
@@ -19,7 +20,7 @@ BENCHES = {
     "churn": "200 streams added and removed: everything is back to where it began",
 }
 
-QUIET_LOAD = 0.25  # per core
+QUIET_CORES = 0.1
 EXIT_OK = 0
 EXIT_BAR_MISSED = 1
 
@@ -49,12 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(name: str, quick: bool) -> Result:
     """One bench, from the machine's facts to the bars."""
-    machine = machine_facts()
-    if machine.load_1m > QUIET_LOAD * machine.cores:
-        say(f"load average {machine.load_1m:g}: others are at work, the figures will be noisy")
+    load_1m, neighbours = os.getloadavg()[0], Neighbours()
     commit = commit_id()
     bench = cast(Bench, importlib.import_module(f"bench.{name}"))
     figures, bars = bench.run(quick)
+    machine = machine_facts(load_1m, neighbours.cores())
+    if machine.others_cores > QUIET_CORES:
+        say(f"others kept {machine.others_cores:g} cores busy meanwhile: the figures are noisy")
     return Result(name, machine, commit, figures, bars)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import resource
 import statistics
 import sys
 import time
@@ -47,21 +49,51 @@ def significant(value: float, digits: int = 4) -> float:
 
 
 def interleave(
-    cases: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: int = 1
+    cases: Mapping[str, Callable[[], float]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    budget_s: float = math.inf,
 ) -> dict[str, list[float]]:
     """Run all cases in turn, `rounds` times over, every second time backwards.
 
     A machine that grows slower while the bench runs then hits all cases alike. The first `warm_up`
-    passes are not counted.
+    passes are not counted. No round begins when `budget_s` is used up, but one is always made.
     """
     measured: dict[str, list[float]] = {name: [] for name in cases}
+    begin = time.monotonic()
     for turn in range(warm_up + rounds):
+        if turn > warm_up and time.monotonic() - begin > budget_s:
+            say(f"no time for more than {turn - warm_up} of {rounds} rounds")
+            break
         order = list(cases) if turn % 2 == 0 else list(cases)[::-1]
         for name in order:
             value = cases[name]()
             if turn >= warm_up:
                 measured[name].append(value)
     return measured
+
+
+class Neighbours:
+    """How much of the machine others use meanwhile: their CPU time by the time that passed."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._busy_s = _others_busy_s()
+
+    def cores(self) -> float:
+        """Cores kept busy by others since this was made, once our own children have ended."""
+        passed = time.monotonic() - self._begin
+        return max(0.0, (_others_busy_s() - self._busy_s) / passed)
+
+
+def _others_busy_s() -> float:
+    """CPU seconds of the whole machine (user, nice, system, interrupts, stolen) less our own."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields)
+    busy_s = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return busy_s - sum(usage.ru_utime + usage.ru_stime for usage in own)
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from operators.sources.file import FileSource, FileSourceConfig
 from operators.video.overlay import Overlay, OverlayConfig
 
 RUN_S = 120.0
+QUICK_S = 20.0  # after which --quick begins no further round
 
 
 def run(quick: bool) -> tuple[dict[str, float], tuple[Bar, ...]]:
@@ -34,7 +36,8 @@ def run(quick: bool) -> tuple[dict[str, float], tuple[Bar, ...]]:
         job = Job(clip, Path(folder), frame_count(clip))
         cases = job.cases() if quick else job.cases() | job.more_cases()
         say(f"pipeline: {job.frames} frames through {', '.join(cases)}")
-        fps = interleave(cases, 3 if quick else 5, warm_up=0 if quick else 1)
+        rounds, warm_up, budget_s = (3, 0, QUICK_S) if quick else (5, 1, math.inf)
+        fps = interleave(cases, rounds, warm_up=warm_up, budget_s=budget_s)
     figures: dict[str, float] = {"frames": job.frames}
     for name, values in fps.items():
         put(figures, f"{name}_fps", values)

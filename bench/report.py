@@ -72,8 +72,8 @@ def _machine_line(result: Result) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
     return (
         f"- `{result.name}` at {result.commit}: {machine.cpu}, {machine.cores} cores,"
-        f" {machine.memory_gib:g} GiB, load {machine.load_1m:g}, Linux {machine.kernel},"
-        f" Python {machine.python}; {versions}"
+        f" {machine.memory_gib:g} GiB, {machine.others_cores:g} cores busy with other work,"
+        f" Linux {machine.kernel}, Python {machine.python}; {versions}"
     )
 
 

@@ -44,7 +44,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     l3_mib: float  # as the machine says; 0 where it does not
     kernel: str
     python: str
-    load_1m: float  # load average when the bench began: above 0.3 somebody else was at work
+    load_1m: float  # load average when the bench began
+    others_cores: float  # cores that other programs kept busy while it ran: 0 on a quiet machine
     libraries: dict[str, str]
 
 
@@ -74,8 +75,8 @@ def exactly(key: str, value: float, got: float) -> Bar:
     return Bar(key, f"== {value:g}", got, got == value)
 
 
-def machine_facts() -> Machine:
-    """Read now: the load average belongs to this moment."""
+def machine_facts(load_1m: float, others_cores: float) -> Machine:
+    """The machine; the two loads were taken before and while the bench ran."""
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     return Machine(
         cpu=_cpu_model(Path("/proc/cpuinfo")),
@@ -84,7 +85,8 @@ def machine_facts() -> Machine:
         l3_mib=l3_bytes() / 2**20,
         kernel=platform.release(),
         python=platform.python_version(),
-        load_1m=round(os.getloadavg()[0], 2),
+        load_1m=round(load_1m, 2),
+        others_cores=round(others_cores, 2),
         libraries=_versions(LIBRARIES),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import common
 from bench.common import Deadline, interleave, iqr, put, quantile, ratios, significant
 
 
@@ -63,3 +64,21 @@ def test_figures_keep_four_digits(value: float, expected: float) -> None:
 def test_a_deadline_that_has_passed_says_what_did_not_happen() -> None:
     with pytest.raises(TimeoutError, match="frames at the sink"):
         Deadline(-1, "frames at the sink").poll(0)
+
+
+def test_interleave_begins_no_round_without_time_but_always_makes_one() -> None:
+    measured = interleave({"a": lambda: 1.0}, 5, warm_up=1, budget_s=-1)
+    assert measured == {"a": [1.0]}
+
+
+def test_our_own_work_is_not_the_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter((10.0, 13.0))
+    monkeypatch.setattr(common, "_others_busy_s", lambda: next(seconds))
+    monkeypatch.setattr(common.time, "monotonic", iter((100.0, 102.0)).__next__)
+    assert common.Neighbours().cores() == 1.5
+
+
+def test_the_machine_is_at_least_as_busy_as_we_are() -> None:
+    first = common._others_busy_s()
+    assert sum(number * number for number in range(200_000)) > 0
+    assert common._others_busy_s() >= first - 0.05  # clock ticks of the kernel are 10 ms

@@ -24,6 +24,7 @@ MACHINE = Machine(
     kernel="6.1",
     python="3.11.2",
     load_1m=0.1,
+    others_cores=0.02,
     libraries={"numpy": "2.4.0"},
 )
 
@@ -104,7 +105,7 @@ def test_report_replaces_only_what_is_between_the_marks(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| one | a | >= 60 | 60.5 | ok |" in text
     assert "| two | a_fps | 60.5 | 1.5 |" in text
-    assert "`two` at abc1234: A processor, 2 cores" in text
+    assert "`two` at abc1234: A processor, 2 cores, 23.5 GiB, 0.02 cores busy" in text
     report.write(page, tmp_path)
     assert page.read_text() == text
 
