@@ -39,7 +39,7 @@ class Holdings:
 
 def run(quick: bool) -> tuple[dict[str, float], tuple[Bar, ...]]:
     """Cycle 3 is compared with cycle 1: by then every library has what it will ever have."""
-    streams = 50 if quick else 200
+    streams = 100 if quick else 200
     clip = str(small_clip(WIDTH, HEIGHT, FPS))
     with running(graph(), keep_open=True) as active:
         cycles = []
