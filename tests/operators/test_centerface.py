@@ -73,6 +73,27 @@ def in_frame_of(size: tuple[int, int], rgb: np.ndarray, **settings: object) -> l
     return frame.of(Face)
 
 
+# What the original file gives, single precision throughout: box, score, and the width it looked at.
+ORIGINAL = (
+    (320, (755.74, 68.39, 839.86, 174.74), 0.8875),
+    (320, (184.08, 66.19, 269.07, 174.81), 0.8626),
+    (640, (184.36, 62.49, 268.66, 174.75), 0.9130),
+    (640, (757.49, 62.08, 845.24, 175.72), 0.8968),
+    (960, (177.72, 55.17, 270.88, 179.18), 0.9188),
+    (960, (753.28, 57.33, 845.91, 177.48), 0.9185),
+)
+
+
+@pytest.mark.parametrize("width_px", [320, 640, 960])
+def test_smaller_storage_does_not_change_what_is_found(width_px: int) -> None:
+    operator = FaceDetect(FaceDetectConfig(model="crowd", crowd_width_px=width_px))
+    (frame,) = run_operator(operator, [picture(crowd_of(2))])
+    expected = [(box, score) for width, box, score in ORIGINAL if width == width_px]
+    for face, (box, score) in zip(frame.of(Face), expected, strict=True):
+        assert overlap(face.box, box) > 0.99
+        assert face.score == pytest.approx(score, abs=0.005)
+
+
 def test_a_crowd_of_tiny_faces_is_counted() -> None:
     bust = astronaut()[:330, 60:390]
     rows = np.vstack([np.hstack([bust] * 8)] * 4)

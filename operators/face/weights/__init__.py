@@ -15,8 +15,8 @@ SHA256 = {
         "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3"
     ),
     "blazeface_back.tflite": ("e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8"),
-    "centerface.onnx": "d2174c00a5c14ea185e2e11e5567c342eb5e14c34990c4e4bfff7959d76bd6a8",
-    "face_mesh.tflite": "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
+    "centerface.onnx": "20a408157a52395aa7d822ebff955ffb98eaf332682674748c0da9127b172fa7",
+    "face_mesh.tflite": "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
 }
 
 
