@@ -1,14 +1,12 @@
-"""CURVE on TCP: socket options, the gate that lets known keys in, the rule on plain TCP."""
+"""CURVE on TCP: socket options, and the gate that lets known keys in."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 import zmq
 from zmq.utils import z85
 
-from engine.errors import TransportError
 from engine.transport.keys import KeyRing
 
 DOMAIN = b"frameloom"
@@ -53,25 +51,3 @@ def client_side(socket: zmq.Socket[Any], keys: KeyRing, server: bytes | None = N
     socket.setsockopt(zmq.CURVE_SERVERKEY, server or keys.public)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
     socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-
-
-def require_secure(endpoint: str, keys: KeyRing | None) -> None:
-    """TransportError for plain TCP that reaches beyond this host."""
-    if not endpoint.startswith("tcp://") or keys is not None:
-        return
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    if not is_loopback(host):
-        raise TransportError(
-            f"{endpoint} is reached from other hosts and would not be encrypted."
-            " Make keys (`frameloom keygen NAME --dir KEYS`) and run with `--keys KEYS`"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address stays on this host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

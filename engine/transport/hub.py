@@ -16,15 +16,22 @@ from engine.clock import Clock
 from engine.errors import TransportError
 from engine.plan import PlannedEdge
 from engine.transport import wire
-from engine.transport.curve import Gate, client_side, require_secure, server_side
+from engine.transport.curve import Gate, client_side, server_side
+from engine.transport.endpoints import require_secure
 from engine.transport.epochs import EpochTable
 from engine.transport.keys import KeyRing
 from engine.transport.outbox import Outbox
 from engine.transport.receiver import RemoteInbox
 from engine.transport.sender import Sender
+from engine.transport.watch import Watch
 
 HIGH_WATER_MARK = 1000  # messages; never reached, credits stop a sender long before
 CONTROL_LINGER_MS = 1000  # last words reach the supervisor
+ACK_LINGER_MS = 250  # and the last ack the producer
+CALL_PATIENCE_S = 0.5  # between two looks whether the I/O thread still lives
+HEARTBEAT_MS = 1000
+HEARTBEAT_TIMEOUT_MS = 3000  # without a sign of life a lasting connection is lost
+PARTS_MOST = 3  # of a message; a longer one is refused
 LAZY_MS = 20  # how long an ack may wait that nobody is waiting for
 PARTS_AT_ONCE = 64  # messages from one socket before the others have their turn
 
@@ -55,6 +62,7 @@ class Hub:
         self._senders: dict[str, Sender] = {}
         self._inboxes: dict[zmq.Socket[Any], RemoteInbox] = {}
         self._sockets: dict[str, zmq.Socket[Any]] = {}
+        self._watches: dict[zmq.Socket[Any], Watch] = {}
         self._dirty: deque[Sender | RemoteInbox] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._outgoing: deque[list[bytes]] = deque()
@@ -80,7 +88,7 @@ class Hub:
 
     def listen(self, endpoint: str) -> str:
         """Accept consumers there (`ipc://...`, `tcp://address:0`); the endpoint to connect to."""
-        require_secure(endpoint, self._keys)
+        require_secure(endpoint, encrypted=self._keys is not None)
         return str(self._call(lambda: self._listen(endpoint)))
 
     def serve(self, outbox: Outbox) -> None:
@@ -94,11 +102,24 @@ class Hub:
             sender.peer_gone()
             sender.close()
 
-    def connect(self, edge: PlannedEdge, endpoint: str) -> RemoteInbox:
-        """The consumer's end of an edge whose producer listens at `endpoint`."""
-        require_secure(endpoint, self._keys)
+    def connect(
+        self,
+        edge: PlannedEdge,
+        endpoint: str,
+        *,
+        server: bytes | None = None,
+        lasting: bool = False,
+    ) -> RemoteInbox:
+        """The consumer's end of an edge whose producer listens at `endpoint`.
+
+        A `lasting` one begins a new session by itself whenever the connection was lost and is back;
+        the others are told by a supervisor. `server` is the producer's public key, if not our own.
+        """
+        require_secure(endpoint, encrypted=self._keys is not None)
         inbox = RemoteInbox(edge, self._epochs, self._clock, self._mark, self._reconnect)
-        self._call(lambda: self._connect(inbox, endpoint, again=False))
+        self._call(
+            lambda: self._connect(inbox, endpoint, again=False, server=server, lasting=lasting)
+        )
         return inbox
 
     def disconnect(self, inbox: RemoteInbox) -> None:
@@ -143,9 +164,14 @@ class Hub:
             finally:
                 done.set()
 
-        self._calls.append(run)
-        self._ring()
-        done.wait()
+        if threading.current_thread() is self._thread:
+            run()
+        else:
+            self._calls.append(run)
+            self._ring()
+            while not done.wait(CALL_PATIENCE_S):
+                if not self._thread.is_alive():
+                    raise TransportError("the hub does not run: start it first")
         if errors:
             raise TransportError(str(errors[0])) from errors[0]
         return results[0]
@@ -181,11 +207,24 @@ class Hub:
         if self._router is not None and self._router in ready:
             self._drain(self._router, self._hear_consumer)
         for socket, inbox in list(self._inboxes.items()):
+            watch = self._watches.get(socket)
+            if watch is not None and watch.socket in ready:
+                self._follow(socket, inbox, watch)
             if socket in ready:
                 self._drain(socket, inbox.receive)
         if not ready:  # nothing urgent: send the acks that were not worth a message of their own
             self._dirty.extend(self._inboxes.values())
+            self._dirty.extend(sender for sender in [*self._senders.values()] if sender.waiting)
         self._send_dirty()
+
+    def _follow(self, socket: zmq.Socket[Any], inbox: RemoteInbox, watch: Watch) -> None:
+        """A connection that nobody supervises was made, lost or refused."""
+        while (news := watch.read()) is not None:
+            if news == "CONNECTED" and inbox.connection == "DISCONNECTED":
+                socket.send(inbox.begin(again=True), zmq.NOBLOCK)
+            if news != "DISCONNECTED" or inbox.connection == "CONNECTED":
+                inbox.connection = news
+        inbox.on_ready()
 
     def _drain(self, socket: zmq.Socket[Any], handle: Callable[[list[Any]], None]) -> None:
         for _ in range(PARTS_AT_ONCE):
@@ -194,7 +233,9 @@ class Hub:
             except zmq.Again:
                 return
             while socket.getsockopt(zmq.RCVMORE):  # headers are small; pixels must not be copied
-                parts.append(socket.recv(copy=False).buffer)
+                part = socket.recv(copy=False).buffer
+                if len(parts) < PARTS_MOST:
+                    parts.append(part)
             handle(parts)
         self._ring()
 
@@ -203,19 +244,23 @@ class Hub:
             self._on_control([bytes(part) for part in parts])
 
     def _hear_consumer(self, parts: list[Any]) -> None:
+        sender = None
         try:
             if len(parts) != 2:
                 raise TransportError(f"{len(parts)} parts from a consumer")
             message = wire.decode_to_producer(bytes(parts[1]))
-            sender = self._senders[message.edge]
-        except (TransportError, KeyError):
+            sender = self._senders.get(message.edge)
+            if sender is None:
+                raise TransportError(f"no edge {message.edge!r} here")
+            if isinstance(message, wire.Hello):
+                sender.hello(parts[0], message)
+            else:
+                sender.ack(message)
+                self._dirty.append(sender)
+        except TransportError:
             self.malformed += 1
-            return
-        if isinstance(message, wire.Hello):
-            sender.hello(parts[0], message)
-        else:
-            sender.ack(message)
-            self._dirty.append(sender)
+            if sender is not None:
+                sender.outbox.malformed += 1
 
     def _send_dirty(self) -> None:
         while self._dirty:
@@ -233,12 +278,16 @@ class Hub:
     def _send_frames(self, sender: Sender) -> None:
         if self._router is None:
             return
-        while (parts := sender.pop()) is not None:
-            if sender.address is None:
-                continue
-            with suppress(zmq.ZMQError):  # unroutable: the peer's end is told by the supervisor
-                self._router.send(sender.address, zmq.SNDMORE | zmq.NOBLOCK)
+        while (message := sender.pop()) is not None:
+            address, parts = message
+            try:
+                self._router.send(address, zmq.SNDMORE | zmq.NOBLOCK)
                 self._send_parts(parts)
+            except zmq.Again:  # a consumer that has stopped reading: it is tried again later
+                sender.push_back(address, parts)
+                return
+            except zmq.ZMQError:  # unroutable: whoever watches the peer tells of its end
+                continue
 
     def _send_parts(self, parts: list[Any]) -> None:
         assert self._router is not None
@@ -271,10 +320,24 @@ class Hub:
         self._bound.append(actual)
         return actual
 
-    def _connect(self, inbox: RemoteInbox, endpoint: str, *, again: bool) -> None:
+    def _connect(
+        self,
+        inbox: RemoteInbox,
+        endpoint: str,
+        *,
+        again: bool,
+        server: bytes | None = None,
+        lasting: bool = False,
+    ) -> None:
         socket = self._socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, ACK_LINGER_MS)
         if self._keys is not None and endpoint.startswith("tcp://"):
-            client_side(socket, self._keys)
+            client_side(socket, self._keys, server)
+        if lasting:
+            socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)  # a host may just vanish
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+            watch = self._watches[socket] = Watch(socket)
+            self._poller.register(watch.socket, zmq.POLLIN)
         socket.connect(endpoint)
         self._inboxes[socket] = inbox
         self._sockets[inbox.edge.id] = socket
@@ -286,7 +349,14 @@ class Hub:
         if socket is not None:
             self._poller.unregister(socket)
             del self._inboxes[socket]
-            socket.close()
+            self._unwatch(socket)
+            socket.close(linger=0)
+
+    def _unwatch(self, socket: zmq.Socket[Any]) -> None:
+        watch = self._watches.pop(socket, None)
+        if watch is not None:
+            self._poller.unregister(watch.socket)
+            watch.close()
 
     def _reconnect(self, inbox: RemoteInbox, endpoint: str) -> None:
         def again() -> None:
@@ -313,6 +383,8 @@ class Hub:
     def _close(self) -> None:
         for sender in self._senders.values():
             sender.close()
+        for watched in list(self._watches):
+            self._unwatch(watched)
         for socket in (*self._inboxes, self._router, self._control):
             if socket is not None:
                 socket.close()

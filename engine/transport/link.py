@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from engine.frame import Frame, Item, Watermark
+from engine.frame import Discontinuity, Frame, Item, StreamEnd, Watermark
 from engine.plan import PlannedEdge
 from engine.spec import Cause
 from engine.transport.epochs import EpochTable
@@ -49,3 +49,22 @@ def reject_cause(frame: Frame, edge: PlannedEdge, epochs: EpochTable, now_ns: in
 def watermark_of(frame: Frame) -> Watermark:
     """What is passed on in the place of a dropped frame."""
     return Watermark(frame.stamp.stream_id, frame.stamp.seq, frame.stamp.pts_ns)
+
+
+def tidied(items: Iterable[Item]) -> list[Item]:
+    """Without the marks and breaks that say nothing more than a later one before the next frame."""
+    kept: list[Item] = []
+    told: set[tuple[type[Item], str]] = set()
+    for item in reversed(list(items)):
+        if isinstance(item, Frame):
+            told.clear()
+        elif isinstance(item, StreamEnd):
+            told -= {(Watermark, item.stream_id), (Discontinuity, item.stream_id)}
+        elif (type(item), item.stream_id) in told:
+            continue
+        else:
+            told.add((type(item), item.stream_id))
+            if isinstance(item, Discontinuity):  # a break forgets older marks
+                told.add((Watermark, item.stream_id))
+        kept.append(item)
+    return kept[::-1]

@@ -7,18 +7,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from engine.clock import Clock
-from engine.frame import Frame, Item, Watermark
+from engine.frame import Frame, Item
 from engine.plan import PlannedEdge
 from engine.spec import Cause
 from engine.telemetry.stats import EdgeStats, Histogram
+from engine.transport.link import tidied, watermark_of
 
 
 class Outbox:
     """Bounded, thread-safe. `sent == consumed + drops + in flight` whenever `stats()` is taken.
 
-    Frames count against `queue`; signals keep their place among them, are never dropped and take
-    no room. A watermark that would follow one of the same stream replaces it, so that signals are
-    bounded too.
+    Frames count against `queue`; signals keep their place among them and take no room. A dropped
+    frame leaves its watermark there. Between two frames only the newest watermark and the newest
+    break of a stream are kept, so that signals are bounded too.
     """
 
     def __init__(self, edge: PlannedEdge, clock: Clock) -> None:
@@ -43,21 +44,18 @@ class Outbox:
 
     # ---- the producer's side
 
-    def put(self, item: Item, cancel: Callable[[], bool]) -> bool:
-        """Add an item. Under `block` waits for room; False when cancelled meanwhile (`wake`)."""
+    def put(self, item: Item, cancel: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Add an item. Under `block` waits for room.
+
+        False, and nothing is booked, when it was cancelled meanwhile (`wake` makes it look) or
+        when there was no room for `timeout_s` seconds.
+        """
         with self._changed:
-            if self._abandoned:
-                self._book_lost(item)
-                return True
             if isinstance(item, Frame):
-                if not self._make_room(cancel):
+                if not self._make_room(cancel, timeout_s):
                     return False
-                self._sent += 1
-                self._pending += 1
-                self._bytes += item.nbytes
-                self._peak = max(self._peak, self._pending)
-                self._items.append(item)
-            else:
+                self._append_frame(item)
+            elif not self._abandoned:
                 self._append_signal(item)
         self.on_ready()
         return True
@@ -93,19 +91,14 @@ class Outbox:
     def flush_epoch(self, stream_id: str, epoch: int) -> None:
         """Drop waiting frames of the stream that are older than `epoch`."""
         with self._changed:
-            kept: deque[Item] = deque()
-            for item in self._items:
-                stale = (
-                    isinstance(item, Frame)
-                    and item.stamp.stream_id == stream_id
-                    and item.stamp.epoch < epoch
-                )
-                if stale:
+            for index, item in enumerate(self._items):
+                if not isinstance(item, Frame) or item.stamp.stream_id != stream_id:
+                    continue
+                if item.stamp.epoch < epoch:
+                    self._items[index] = watermark_of(item)
                     self._pending -= 1
                     self._drop("stale_epoch")
-                else:
-                    kept.append(item)
-            self._items = kept
+            self._items = deque(tidied(self._items))
             self._changed.notify_all()
 
     # ---- the side of whoever takes the items on
@@ -179,50 +172,51 @@ class Outbox:
 
     # ---- with the lock held
 
-    def _make_room(self, cancel: Callable[[], bool]) -> bool:
+    def _make_room(self, cancel: Callable[[], bool], timeout_s: float | None) -> bool:
         policy = self.edge.policy
         if policy == "block":
-            while self._pending >= self.edge.queue and not self._abandoned:
-                if cancel():
-                    return False
-                self._changed.wait()
-            return not cancel()
+            self._changed.wait_for(
+                lambda: self._pending < self.edge.queue or self._abandoned or cancel(), timeout_s
+            )
+            return not cancel() and (self._pending < self.edge.queue or self._abandoned)
         limit = 1 if policy == "latest" else self.edge.queue
         while self._pending >= limit:
             self._drop_oldest()
         return True
 
     def _drop_oldest(self) -> None:
-        for index, item in enumerate(self._items):
-            if isinstance(item, Frame):
-                stamp = item.stamp
-                self._items[index] = Watermark(stamp.stream_id, stamp.seq, stamp.pts_ns)
-                self._merge_marks(index)
-                break
+        """The first frame becomes a mark; what now lies in front of the second is tidied."""
+        run: list[Item] = []
+        while not isinstance(self._items[0], Frame):
+            run.append(self._items.popleft())
+        frame = self._items.popleft()
+        assert isinstance(frame, Frame)
+        run.append(watermark_of(frame))
+        while self._items and not isinstance(self._items[0], Frame):
+            run.append(self._items.popleft())
+        self._items.extendleft(reversed(tidied(run)))
         self._pending -= 1
         self._drop("queue_full")
 
-    def _merge_marks(self, index: int) -> None:
-        """A mark in front of another of the same stream says nothing that the second does not."""
-        mark = self._items[index]
-        if index and isinstance(mark, Watermark):
-            before = self._items[index - 1]
-            if isinstance(before, Watermark) and before.stream_id == mark.stream_id:
-                del self._items[index - 1]
+    def _append_frame(self, frame: Frame) -> None:
+        self._sent += 1
+        if self._abandoned:
+            self._drop("peer_lost")
+            return
+        self._pending += 1
+        self._bytes += frame.nbytes
+        self._peak = max(self._peak, self._pending)
+        self._items.append(frame)
 
     def _append_signal(self, item: Item) -> None:
-        self._items.append(item)
-        if isinstance(item, Watermark):
-            self._merge_marks(len(self._items) - 1)
+        run = [item]
+        while self._items and not isinstance(self._items[-1], Frame):
+            run.append(self._items.pop())
+        self._items.extend(tidied(run[::-1]))
 
     def _drop(self, cause: str, count: int = 1) -> None:
         if count:
             self._drops[cause] = self._drops.get(cause, 0) + count
-
-    def _book_lost(self, item: Item) -> None:
-        if isinstance(item, Frame):
-            self._sent += 1
-            self._drop("peer_lost")
 
 
 def _nothing() -> None:

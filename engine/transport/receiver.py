@@ -12,15 +12,17 @@ import numpy as np
 
 from engine.clock import Clock
 from engine.errors import TransportError
-from engine.frame import Discontinuity, Frame, Item, StreamEnd, Watermark
+from engine.frame import Discontinuity, Frame, Item, Signal, StreamEnd
 from engine.plan import PlannedEdge
 from engine.spec import Cause
 from engine.telemetry.stats import Histogram
 from engine.transport import wire
 from engine.transport.epochs import EpochTable
-from engine.transport.link import reject_cause, watermark_of
+from engine.transport.link import reject_cause, tidied, watermark_of
 from engine.transport.slab import SlabView
+from engine.transport.watch import Connection
 
+SLABS_KEPT = 4  # mapped; arrays on others keep those mapped
 RELEASES_AT_ONCE = 4  # fewer than the sender has spare slots
 
 
@@ -38,6 +40,7 @@ class RemoteInbox:
         self.edge = edge
         self.on_ready: Callable[[], None] = _nothing
         self.session = ""
+        self.connection: Connection = "CONNECTING"  # kept up to date where it is lasting
         self._epochs = epochs
         self._clock = clock
         self._wake = wake
@@ -45,6 +48,7 @@ class RemoteInbox:
         self._items: deque[tuple[Item, tuple[SlabView, wire.Slot] | None]] = deque()
         self._lock = threading.Lock()
         self._released: deque[tuple[str, int, int]] = deque()
+        self._taken = 0  # frames of this session given to the lane
         self._streams: set[str] = set()
         self._slabs: dict[str, SlabView] = {}
         self._closed = False
@@ -54,30 +58,35 @@ class RemoteInbox:
     # ---- the lane's side
 
     def take(self) -> Item | None:
-        if not self._items:
-            return None
-        item, lease = self._items.popleft()
-        if not isinstance(item, Frame):
-            return item
-        now_ns = self._clock.now_ns()
-        cause = reject_cause(item, self.edge, self._epochs, now_ns)
-        if cause is None and lease is not None and not _intact(lease):
-            cause = "peer_lost"
         with self._lock:
+            if not self._items:
+                return None
+            item, lease = self._items.popleft()
+            if not isinstance(item, Frame):
+                return item
+            now_ns = self._clock.now_ns()
+            cause = reject_cause(item, self.edge, self._epochs, now_ns)
+            if cause is None and lease is not None and not _intact(lease):
+                cause = "peer_lost"
             self._credits += 1
-            if cause is not None:
-                self._drops[cause] = self._drops.get(cause, 0) + 1
-            else:
+            if cause is None:
+                self._taken += 1
                 self._consumed += 1
                 self._age.add(now_ns - item.stamp.capture_ns)
-        if self._credits * 2 >= self.edge.window:
-            self._wake(self)  # below that the sender is not waiting, and the next ack will do
+            else:
+                self._count(cause)
+            sender_waits = self._credits * 2 >= self.edge.window
+        if sender_waits:  # below that it is not waiting, and the next ack will do
+            self._wake(self)
         return item if cause is None else watermark_of(item)
 
     def dropped(self, cause: Cause) -> None:
         with self._lock:
+            if not self._taken:  # in an earlier session, whose books are closed
+                return
+            self._taken -= 1
             self._consumed -= 1
-            self._drops[cause] = self._drops.get(cause, 0) + 1
+            self._count(cause)
         self._wake(self)
 
     @property
@@ -95,15 +104,22 @@ class RemoteInbox:
     # ---- the I/O thread's side
 
     def begin(self, *, again: bool) -> bytes:
-        """The hello of a new session. Streams that were under way are told of the break."""
+        """The hello of a new session. Streams that were under way are told of the break.
+
+        Frames of the old session that nobody has taken go with it: its books call them lost.
+        """
         with self._lock:
             self._clear_outcomes()
             self._released.clear()
+            self._taken = 0
+            self._close_told = False
+            self._items = deque(entry for entry in self._items if not isinstance(entry[0], Frame))
+            if again:
+                breaks = (Discontinuity(name, "PEER_RESTARTED") for name in sorted(self._streams))
+                self._items.extend((item, None) for item in breaks)
+            self.session = secrets.token_hex(8)
         self._slabs.clear()
-        self.session = secrets.token_hex(8)
         if again:
-            for stream_id in sorted(self._streams):
-                self._items.append((Discontinuity(stream_id, "PEER_RESTARTED"), None))
             self.on_ready()
         return wire.encode(wire.Hello(self.edge.id, self.session, self.edge.window))
 
@@ -113,17 +129,18 @@ class RemoteInbox:
             message = wire.decode_to_consumer(parts[0])
             if message.edge != self.edge.id:
                 raise TransportError(f"for edge {message.edge!r}")
-            if message.session != self.session:
-                return
-            if isinstance(message, wire.FrameHeader):
-                self._receive_frame(message, parts)
-            else:
-                self._receive_signal(message)
         except TransportError:
-            with self._lock:
-                self._malformed += 1
-            self._wake(self)
+            self._refuse(None)
             return
+        if message.session != self.session:
+            return
+        if isinstance(message, wire.SignalHeader):
+            self._receive_signal(message)
+        else:
+            try:
+                self._receive_frame(message, parts)
+            except TransportError:
+                self._refuse(message)
         self.on_ready()
 
     def outcomes(self) -> bytes | None:
@@ -147,19 +164,38 @@ class RemoteInbox:
     def _receive_frame(self, header: wire.FrameHeader, parts: list[Any]) -> None:
         nbytes = wire.checked_nbytes(header)
         lease = None
-        if header.slot is not None:
-            view = self._slab(header.slot.slab)
-            lease = (view, header.slot)
-            array = view.array(
-                header.slot.offset, header.dtype, header.shape, self._releaser(header.slot)
-            )
-        elif len(parts) == 2 and len(parts[1]) == nbytes:
-            array = np.frombuffer(parts[1], header.dtype).reshape(header.shape)
-        else:
-            raise TransportError(f"{nbytes} bytes of pixels were announced and did not come")
+        try:
+            if header.slot is not None:
+                view = self._slab(header.slot)
+                lease = (view, header.slot)
+                array = view.array(
+                    header.slot.offset, header.dtype, header.shape, self._releaser(header.slot)
+                )
+            elif len(parts) == 2 and len(parts[1]) == nbytes:
+                array = np.frombuffer(parts[1], header.dtype).reshape(header.shape)
+            else:
+                raise TransportError(f"{nbytes} bytes of pixels were announced and did not come")
+        except ValueError as error:
+            raise TransportError(f"no array of shape {header.shape}: {error}") from error
         frame = wire.read_frame(header, array, self._clock.now_ns())
-        self._streams.add(frame.stamp.stream_id)
-        self._items.append((frame, lease))
+        with self._lock:
+            self._streams.add(frame.stamp.stream_id)
+            self._items.append((frame, lease))
+
+    def _refuse(self, header: wire.FrameHeader | None) -> None:
+        """Count a message that cannot be read; if it was a frame of ours, also in the books."""
+        mark = None
+        with self._lock:
+            self._malformed += 1
+            if header is not None:
+                self._credits += 1
+                self._count("quarantined")
+                mark = wire.mark_of(header.stamp)
+        if header is not None and header.slot is not None:
+            self._releaser(header.slot)()
+        if mark is not None:
+            self._append(mark)
+        self._wake(self)
 
     def _receive_signal(self, message: wire.SignalHeader) -> None:
         signal = message.signal
@@ -169,18 +205,28 @@ class RemoteInbox:
             return
         if isinstance(signal, StreamEnd):
             self._streams.discard(signal.stream_id)
-        if isinstance(signal, Watermark) and self._items:
-            last = self._items[-1][0]
-            if isinstance(last, Watermark) and last.stream_id == signal.stream_id:
-                self._items.pop()
-        self._items.append((signal, None))
+        self._append(signal)
 
-    def _slab(self, name: str) -> SlabView:
-        if name not in self._slabs:
-            if len(self._slabs) >= 4:  # sizes changed again and again: the old ones are unlinked
+    def _append(self, signal: Signal) -> None:
+        """Behind the last frame only the newest mark and break of a stream are kept."""
+        with self._lock:
+            run: list[Item] = [signal]
+            while self._items and not isinstance(self._items[-1][0], Frame):
+                run.append(self._items.pop()[0])
+            self._items.extend((item, None) for item in tidied(run[::-1]))
+
+    def _count(self, cause: str) -> None:
+        self._drops[cause] = self._drops.get(cause, 0) + 1
+
+    def _slab(self, slot: wire.Slot) -> SlabView:
+        wire.check_slot(slot)
+        view = self._slabs.get(slot.slab)
+        if view is None:
+            if len(self._slabs) >= SLABS_KEPT:  # sizes changed again and again
                 self._slabs.pop(next(iter(self._slabs)))
-            self._slabs[name] = SlabView(name)
-        return self._slabs[name]
+            view = self._slabs[slot.slab] = SlabView(slot.slab)
+        view.generation(slot.index)  # there is such a slot
+        return view
 
     def _releaser(self, slot: wire.Slot) -> Callable[[], None]:
         lease = (slot.slab, slot.index, slot.generation)

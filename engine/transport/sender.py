@@ -7,13 +7,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from engine.clock import Clock
 from engine.errors import TransportError
-from engine.frame import Frame
+from engine.frame import Frame, Signal
 from engine.transport import wire
+from engine.transport.link import watermark_of
 from engine.transport.outbox import Outbox
 from engine.transport.slab import Slab
 
+SHM_RETRY_NS = 10_000_000_000  # after a slab could not be had
 SPARE_SLOTS = 8  # beyond the window: frames that the consumer still holds after it returned credit
 
 
@@ -28,7 +32,9 @@ class Sender:
         self._wake = wake
         self._lock = threading.Lock()
         self._session = ""
+        self._window = 0
         self._credits = 0
+        self._shm_retry_ns = 0
         self._ready: deque[list[Any]] = deque()
         self._slab: Slab | None = None
         self._retired: list[Slab] = []
@@ -38,11 +44,13 @@ class Sender:
 
     def hello(self, address: bytes, hello: wire.Hello) -> None:
         """A new session: what the old one had under way is lost, the window starts afresh."""
+        if hello.credits < 1:
+            raise TransportError(f"a window of {hello.credits}")
         with self._lock:
             self._drop_session()
             self.address = address
             self._session = hello.session
-            self._credits = hello.credits
+            self._window = self._credits = min(hello.credits, self.edge.window)
         self._on_ready()
 
     def ack(self, ack: wire.Ack) -> None:
@@ -50,6 +58,7 @@ class Sender:
         with self._lock:
             if ack.session != self._session:
                 return
+            wire.check_ack(ack, self._window - self._credits)
             self._credits += ack.credits
             self.outbox.settle(ack.consumed, ack.drops, ack.age)
             self.outbox.malformed += ack.malformed
@@ -78,19 +87,31 @@ class Sender:
                     self._credits -= 1
                     self._prepare(item)
                 else:
-                    header = wire.SignalHeader(self.edge.id, self._session, item)
-                    self._ready.append([wire.encode(header)])
+                    self._tell(item)
             if self.address is not None and self.outbox.closed and not self._told_closed:
                 self._told_closed = True
-                self._ready.append(
-                    [wire.encode(wire.SignalHeader(self.edge.id, self._session, None))]
-                )
+                self._tell(None)
         finally:
             self._lock.release()
 
-    def pop(self) -> list[Any] | None:
-        """The next message to send, without the address."""
-        return self._ready.popleft() if self._ready else None
+    def pop(self) -> tuple[bytes, list[Any]] | None:
+        """The consumer's address and the next message for it."""
+        address = self.address
+        try:  # not under the lock: a lane may hold it while it copies pixels
+            return None if address is None else (address, self._ready.popleft())
+        except IndexError:
+            return None
+
+    def push_back(self, address: bytes, parts: list[Any]) -> None:
+        """The message could not be sent now: it is the next one again."""
+        with self._lock:
+            if self.address == address:
+                self._ready.appendleft(parts)
+
+    @property
+    def waiting(self) -> bool:
+        """Messages are ready to be sent."""
+        return bool(self._ready)
 
     @property
     def over(self) -> bool:
@@ -107,42 +128,54 @@ class Sender:
         self._wake(self)
 
     def _prepare(self, frame: Frame) -> None:
-        session, edge = self._session, self.edge.id
         try:
-            if self.edge.link == "tcp":
-                header = wire.frame_header(frame, edge, session, None, self._clock.now_ns())
-                self._ready.append([header, frame.data])
-                return
-            slot = self._write(frame) if frame.nbytes else None
-            if slot is not None:
-                self._ready.append([wire.frame_header(frame, edge, session, slot, None)])
-                return
-            if frame.nbytes:
-                self.outbox.slab_misses += 1
-            header = wire.frame_header(frame, edge, session, None, None)
-            self._ready.append([header, frame.data])
-        except TransportError:  # too many records for a header: refused and counted
+            self._ready.append(self._message(frame))
+        except TransportError:  # it cannot be put on the wire: refused and counted
             self._credits += 1
             self.outbox.malformed += 1
             self.outbox.settle(0, {"quarantined": 1})
+            self._tell(watermark_of(frame))
 
-    def _write(self, frame: Frame) -> wire.Slot | None:
-        if self._slab is None or self._slab.slot_bytes < frame.nbytes:
-            try:
-                slab = Slab(self.edge.window + SPARE_SLOTS, frame.nbytes)
-            except TransportError as error:  # no room: told to the person, and copied meanwhile
-                self.outbox.slab_error = str(error)
-                return None
-            if self._slab is not None:
-                self._retired.append(self._slab)
-            self._slab = slab
-            self._unlink_idle()
-        lease = self._slab.lease()
-        if lease is None:
+    def _message(self, frame: Frame) -> list[Any]:
+        edge, session = self.edge.id, self._session
+        if self.edge.link == "tcp":
+            header = wire.frame_header(frame, edge, session, None, self._clock.now_ns())
+            return [header, np.ascontiguousarray(frame.data)]
+        slab = self._slab_for(frame.nbytes) if frame.nbytes else None
+        slot = _lease(slab) if slab is not None else None
+        if slab is None or slot is None:
+            self.outbox.slab_misses += frame.nbytes > 0
+            header = wire.frame_header(frame, edge, session, None, None)
+            return [header, np.ascontiguousarray(frame.data)]
+        try:
+            header = wire.frame_header(frame, edge, session, slot, None)
+        except TransportError:
+            slab.release(slot.index, slot.generation)
+            raise
+        slab.write(slot.index, frame.data)
+        return [header]
+
+    def _tell(self, signal: Signal | None) -> None:
+        self._ready.append([wire.encode(wire.SignalHeader(self.edge.id, self._session, signal))])
+
+    def _slab_for(self, nbytes: int) -> Slab | None:
+        """A slab whose slots are large enough; None while there is no room for one."""
+        if self._slab is not None and self._slab.slot_bytes >= nbytes:
+            return self._slab
+        now_ns = self._clock.now_ns()
+        if now_ns < self._shm_retry_ns:
             return None
-        index, generation = lease
-        self._slab.write(index, frame.data)
-        return wire.Slot(self._slab.name, index, generation, self._slab.offset(index))
+        try:
+            slab = Slab(self.edge.window + SPARE_SLOTS, nbytes)
+        except TransportError as error:  # told to the person; frames are copied meanwhile
+            self.outbox.slab_error = str(error)
+            self._shm_retry_ns = now_ns + SHM_RETRY_NS
+            return None
+        if self._slab is not None:
+            self._retired.append(self._slab)
+        self._slab = slab
+        self._unlink_idle()
+        return slab
 
     def _drop_session(self) -> None:
         self.address = None
@@ -160,3 +193,8 @@ class Sender:
         for slab in [slab for slab in self._retired if slab.idle]:
             slab.unlink()
             self._retired.remove(slab)
+
+
+def _lease(slab: Slab) -> wire.Slot | None:
+    lease = slab.lease()
+    return None if lease is None else wire.Slot(slab.name, *lease, slab.offset(lease[0]))

@@ -108,9 +108,10 @@ class SlabView:
             raise TransportError(f"slab {name} cannot be opened: {error.strerror}") from error
         try:
             self._map = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            raise TransportError(f"slab {name} cannot be mapped: {error}") from error
         finally:
             os.close(descriptor)
-        self._refs: dict[int, weakref.ref[Any]] = {}
 
     def array(
         self, offset: int, dtype: str, shape: tuple[int, ...], released: Callable[[], None]
@@ -121,17 +122,14 @@ class SlabView:
             raise TransportError(f"slot at {offset} lies outside its slab")
         # NumPy hangs every further view on this very array, so its end is the end of all of them.
         base = np.frombuffer(self._map, dtype, count, offset)
-        key = id(base)
-
-        def gone(_: Any) -> None:
-            self._refs.pop(key, None)
-            released()
-
-        self._refs[key] = weakref.ref(base, gone)
-        return base.reshape(shape)
+        array = base.reshape(shape)
+        weakref.finalize(base, released).atexit = False
+        return array
 
     def generation(self, slot: int) -> int:
         """The slot's generation now: another than the lease's means that the owner took it back."""
+        if not 0 <= slot * GENERATION_BYTES <= len(self._map) - GENERATION_BYTES:
+            raise TransportError(f"slot {slot} lies outside its slab")
         return int(_GENERATION.unpack_from(self._map, slot * GENERATION_BYTES)[0])
 
 

@@ -21,8 +21,9 @@ from engine.frame import (
     record_from_wire,
     record_to_wire,
 )
+from engine.spec import CAUSES
 from engine.telemetry.stats import Histogram
-from engine.timing import Stamp
+from engine.timing import NANOSECONDS, Stamp, rescale_pts
 
 VERSION = b"\x01"
 MAX_HEADER_BYTES = 64 << 10
@@ -33,6 +34,7 @@ DTYPE_NAMES = (
 )  # fmt: skip
 ITEM_BYTES = {name: np.dtype(name).itemsize for name in DTYPE_NAMES}
 _NAME_OF_DTYPE = {np.dtype(name): name for name in DTYPE_NAMES}
+KNOWN_CAUSES = frozenset(CAUSES)
 SLAB_NAME = re.compile(r"frameloom-[0-9]+-[0-9]+-[0-9]+")
 CAPS_CACHED = 64
 
@@ -131,6 +133,12 @@ def decode_to_producer(data: bytes) -> Hello | Ack:
     return message
 
 
+def check_slot(slot: Slot) -> None:
+    """TransportError unless it names a slab, and nothing else that can be opened."""
+    if not SLAB_NAME.fullmatch(slot.slab):
+        raise TransportError(f"not the name of a slab: {slot.slab!r}")
+
+
 def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
     if len(data) > MAX_HEADER_BYTES:
         raise TransportError(f"a header of {len(data)} bytes; {MAX_HEADER_BYTES} are allowed")
@@ -138,7 +146,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
         raise TransportError(f"wire version {data[:1]!r}; this is {VERSION!r}")
     try:
         return decoder.decode(memoryview(data)[1:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise TransportError(f"not a message: {error}") from error
 
 
@@ -169,14 +177,22 @@ def checked_nbytes(header: FrameHeader) -> int:
     """How many bytes of pixels the header promises; TransportError if it makes no sense."""
     if header.dtype not in ITEM_BYTES or len(header.shape) > MAX_DIMENSIONS:
         raise TransportError(f"array of {header.dtype} with {len(header.shape)} dimensions")
-    if any(size < 0 for size in header.shape):
+    if not all(0 <= size <= MAX_PAYLOAD_BYTES for size in header.shape):
         raise TransportError(f"array of shape {header.shape}")
     nbytes = math.prod(header.shape) * ITEM_BYTES[header.dtype]
     if nbytes > MAX_PAYLOAD_BYTES:
         raise TransportError(f"{nbytes} bytes of pixels; {MAX_PAYLOAD_BYTES} are allowed")
-    if header.slot is not None and not SLAB_NAME.fullmatch(header.slot.slab):
-        raise TransportError(f"not the name of a slab: {header.slot.slab!r}")
     return nbytes
+
+
+def check_ack(ack: Ack, outstanding: int) -> None:
+    """TransportError unless an ack settles frames that are out, each of them once."""
+    settled = ack.consumed + sum(ack.drops.values())
+    known = KNOWN_CAUSES.issuperset(ack.drops) and all(count >= 0 for count in ack.drops.values())
+    if not (known and 0 <= ack.credits <= outstanding and settled == ack.credits):
+        raise TransportError(
+            f"an ack for {ack.credits} frames, {settled} accounted for; {outstanding} are out"
+        )
 
 
 def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) -> Frame:
@@ -184,8 +200,16 @@ def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) ->
     try:
         records = tuple(record_from_wire(name, payload) for name, payload in header.records)
         return Frame(array, _caps(bytes(header.caps)), _stamp(header.stamp, now_ns), records)
-    except (msgspec.DecodeError, ValueError, ZeroDivisionError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError, ZeroDivisionError) as error:
         raise TransportError(f"not a frame: {error}") from error
+
+
+def mark_of(stamp: WireStamp) -> Watermark | None:
+    """The watermark of a frame that cannot be used; None when its time makes no sense either."""
+    if 0 in stamp.tick:
+        return None
+    pts_ns = rescale_pts(stamp.pts, Fraction(*stamp.tick), NANOSECONDS)
+    return Watermark(stamp.stream_id, stamp.seq, pts_ns)
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
