@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from engine import TUNABLE, Batch, Caps, Config, Frame, OpContext, Operator
 from operators.face.blazeface import BlazeFinder
 from operators.face.candidates import Candidates
 from operators.face.centerface import CenterFace
-from operators.face.records import Face
+from operators.face.records import Face, Unsearched
 from operators.ports import Video
 from operators.video.yuv import frame_size
 
@@ -47,6 +48,16 @@ class FaceDetectConfig(Config, frozen=True):
         float, Meta(ge=0, description="narrower faces are left out; 0 keeps all"), TUNABLE
     ] = 16
     max_faces: Annotated[int, Meta(ge=1, le=256, description="best scores first")] = 32
+    every_n: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="search one frame in so many of each stream; 1 searches all. A tracker "
+            "carries faces across the others; redaction needs 1",
+        ),
+        TUNABLE,
+    ] = 1
 
 
 Finder = Callable[[Frame, float, float], Candidates]  # frame, least score, largest overlap
@@ -59,20 +70,26 @@ FINDERS: dict[str, Callable[[FaceDetectConfig, int], Finder]] = {
 
 
 class FaceDetect(Operator[FaceDetectConfig]):
-    """Adds one `Face` record per face, best score first. Pixels and stamps pass unchanged."""
+    """Adds one `Face` record per face, best score first. Pixels and stamps pass unchanged.
+
+    A frame that was passed over (`every_n`) gets an `Unsearched` record instead.
+    """
 
     preload = ("ai_edge_litert.interpreter",)
 
     def open(self, ctx: OpContext) -> None:
         self._find = FINDERS[self.config.model](self.config, ctx.threads)
+        self._counts = ctx.per_stream(lambda _: count())
 
     def process(
         self, frames: Batch[Video]
     ) -> Batch[Annotated[Frame, Caps(media="video", like="frames", label="raw-face")]]:
-        """The same frames with `Face` records."""
+        """The same frames with `Face` records; the first of a stream is always searched."""
         return frames.map(self._detect)
 
     def _detect(self, frame: Frame) -> Frame:
+        if next(self._counts[frame.stamp.stream_id]) % self.config.every_n:
+            return frame.with_records(Unsearched())
         found = self._find(frame, self.config.min_score, self.config.blend_iou)
         return frame.with_records(*self._records(found, *frame_size(frame)))
 

@@ -26,12 +26,12 @@ class FaceEventsConfig(Config, frozen=True):
 class Presence:
     """What is known of one track."""
 
-    __slots__ = ("seen", "told_ns", "track")
+    __slots__ = ("alive_ns", "seen", "told_ns", "track")
 
     def __init__(self, track: Track, stamp: Stamp) -> None:
         self.track = track
         self.seen = stamp  # of the last frame it was detected on
-        self.told_ns = stamp.pts_ns
+        self.told_ns = self.alive_ns = stamp.pts_ns
 
 
 class FaceEvents(Operator[FaceEventsConfig]):
@@ -47,7 +47,7 @@ class FaceEvents(Operator[FaceEventsConfig]):
         events = [
             event
             for track in frames.of(Track)
-            if not track.predicted and (event := self._see(present, track, stamp))
+            if not track.lost and (event := self._see(present, track, stamp))
         ]
         events += self._leave(present, stamp)
         return [event_frame(stamp, *events)] if events else None
@@ -64,10 +64,14 @@ class FaceEvents(Operator[FaceEventsConfig]):
 
     def _see(self, present: dict[int, Presence], track: Track, stamp: Stamp) -> Event | None:
         presence = present.get(track.track_id)
+        if track.predicted:  # nobody searched this frame: no sighting, no absence either
+            if presence:
+                presence.alive_ns = stamp.pts_ns
+            return None
         if presence is None:
             present[track.track_id] = Presence(track, stamp)
             return tell("face_entered", track)
-        presence.track, presence.seen = track, stamp
+        presence.track, presence.seen, presence.alive_ns = track, stamp, stamp.pts_ns
         if stamp.pts_ns - presence.told_ns < self.config.seen_every_ms * 1_000_000:
             return None
         presence.told_ns = stamp.pts_ns
@@ -75,7 +79,7 @@ class FaceEvents(Operator[FaceEventsConfig]):
 
     def _leave(self, present: dict[int, Presence], stamp: Stamp) -> list[Event]:
         patience_ns = self.config.gone_ms * 1_000_000
-        gone = [p for p in present.values() if stamp.pts_ns - p.seen.pts_ns > patience_ns]
+        gone = [p for p in present.values() if stamp.pts_ns - p.alive_ns > patience_ns]
         for presence in gone:
             del present[presence.track.track_id]
         return [left(presence) for presence in gone]

@@ -31,6 +31,10 @@ class Face(Record, frozen=True):
         return _moved(self, place)
 
 
+class Unsearched(Record, frozen=True):
+    """The detector did not look at this frame: that it has no `Face` says nothing."""
+
+
 class Landmarks(Record, frozen=True):
     """The surface of one face: 468 points in the order of MediaPipe's face mesh."""
 
@@ -62,6 +66,7 @@ class Track(Record, frozen=True):
     hits: int  # detections so far
     age_ms: int  # since the first detection, in pts
     predicted: bool  # no detection this frame: the box is where the motion model expects it
+    lost: bool = False  # the last frame that was searched did not show it
 
     def moved(self, place: Placement) -> Track:
         """Where the track is in a changed frame."""

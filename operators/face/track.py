@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from engine import Caps, Config, Frame, OpContext, Operator
 from operators.face.kalman import BoxFilter
-from operators.face.records import Box, Face, Point, Track
+from operators.face.records import Box, Face, Point, Track, Unsearched
 from operators.ports import Video
 
 IMPOSSIBLE = 1e6  # cost of a pair that the gate forbids
@@ -47,6 +47,7 @@ class FaceTrack:
     def __init__(self, track_id: int, face: Face, pts_ns: int) -> None:
         self.track_id = track_id
         self.hits = 1
+        self.lost = False
         self.first_ns = self.seen_ns = pts_ns
         self.score = face.score
         self.points: tuple[Point, ...] = face.points
@@ -54,6 +55,7 @@ class FaceTrack:
 
     def observe(self, face: Face, pts_ns: int) -> None:
         self.hits += 1
+        self.lost = False
         self.seen_ns = pts_ns
         self.score = face.score
         self.points = face.points
@@ -70,6 +72,7 @@ class FaceTrack:
             hits=self.hits,
             age_ms=(pts_ns - self.first_ns) // 1_000_000,
             predicted=box is None,
+            lost=self.lost,
         )
 
 
@@ -85,10 +88,7 @@ class StreamTracks:
     def follow(self, faces: list[Face], pts_ns: int) -> list[Track]:
         """Tracks seen or still expected at this moment, by id. Time must not run backwards."""
         config = self._config
-        seconds = 0.0 if self._last_ns is None else max(pts_ns - self._last_ns, 0) / 1e9
-        self._last_ns = pts_ns
-        for track in self._tracks:
-            track.filter.predict(seconds)
+        self._predict(pts_ns)
         strong = [face for face in faces if face.score >= config.strong_score]
         weak = [face for face in faces if face.score < config.strong_score]
         seen: dict[int, Box] = {}
@@ -101,6 +101,17 @@ class StreamTracks:
                 seen[id(track)] = face.box
         self._forget(lost, pts_ns)
         return self._told(seen, pts_ns)
+
+    def coast(self, pts_ns: int) -> list[Track]:
+        """Tracks expected at a moment that nobody searched: none begins, none is given up."""
+        self._predict(pts_ns)
+        return self._told({}, pts_ns)
+
+    def _predict(self, pts_ns: int) -> None:
+        seconds = 0.0 if self._last_ns is None else max(pts_ns - self._last_ns, 0) / 1e9
+        self._last_ns = pts_ns
+        for track in self._tracks:
+            track.filter.predict(seconds)
 
     def _match(
         self, tracks: list[FaceTrack], faces: list[Face], pts_ns: int, seen: dict[int, Box]
@@ -128,6 +139,8 @@ class StreamTracks:
 
     def _forget(self, lost: list[FaceTrack], pts_ns: int) -> None:
         patience_ns = self._config.lost_ms * 1_000_000
+        for track in lost:
+            track.lost = True
         gone = {
             id(track)
             for track in lost
@@ -156,8 +169,9 @@ class FaceTracker(Operator[TrackConfig]):
 
     def process(self, frames: Video) -> Annotated[Frame, Caps(media="video", like="frames")]:
         """The same frame with `Track` records, by id."""
-        stamp = frames.stamp
-        tracks = self._streams[stamp.stream_id].follow(frames.of(Face), stamp.pts_ns)
+        stream, pts_ns = self._streams[frames.stamp.stream_id], frames.stamp.pts_ns
+        unsearched = frames.of(Unsearched)
+        tracks = stream.coast(pts_ns) if unsearched else stream.follow(frames.of(Face), pts_ns)
         return frames.with_records(*tracks)
 
 

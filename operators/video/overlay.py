@@ -59,7 +59,7 @@ class Overlay(Operator[OverlayConfig]):
         tracks = frames.of(Track)
         self._draw_trails(canvas, frames, tracks, scale)
         for track in tracks:
-            if not track.predicted:  # a box where nothing was seen would only puzzle the viewer
+            if not track.lost:  # a box where nothing is would only puzzle the viewer
                 label = f"#{track.track_id}  {track.score:.2f}"
                 self._draw_one(canvas, track.box, label, colour_of(track.track_id), scale)
         for face in frames.of(Face) if not tracks else ():
@@ -85,7 +85,7 @@ class Overlay(Operator[OverlayConfig]):
         trails = self._trails[frame.stamp.stream_id]
         now_ns = frame.stamp.pts_ns
         for track in tracks:
-            if track.predicted:
+            if track.lost:
                 continue
             left, _, right, bottom = track.box
             trail = trails.setdefault(track.track_id, Trail())

@@ -9,7 +9,7 @@ import skimage.data
 from engine import Batch
 from engine.testing import HarnessContext, run_operator
 from operators.face.detect import FaceDetect, FaceDetectConfig
-from operators.face.records import Face
+from operators.face.records import Face, Unsearched
 from tests.operators.faces import (
     FACE_BOX,
     LEFT_EYE,
@@ -108,6 +108,15 @@ def test_a_batch_gives_what_each_frame_gives_alone() -> None:
         operator.close()
     assert [frame.of(Face) for frame in together] == [frame.of(Face) for frame in alone]
     assert nothing == ()
+
+
+def test_one_frame_in_n_is_searched_in_each_stream() -> None:
+    frames = [picture(astronaut(), seq=n // 2, stream_id=("a", "b")[n % 2]) for n in range(14)]
+    after = run_operator(FaceDetect(FaceDetectConfig(every_n=3, model="short")), frames)
+    for stream_id in ("a", "b"):
+        mine = [frame for frame in after if frame.stamp.stream_id == stream_id]
+        assert [len(frame.of(Face)) for frame in mine] == [1, 0, 0, 1, 0, 0, 1]
+        assert [len(frame.of(Unsearched)) for frame in mine] == [0, 1, 1, 0, 1, 1, 0]
 
 
 def test_pixels_stamps_and_earlier_records_pass() -> None:

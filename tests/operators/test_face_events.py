@@ -50,9 +50,21 @@ def test_the_end_of_a_stream_lets_everybody_leave_where_last_seen() -> None:
 
 
 def test_a_prediction_is_no_sighting() -> None:
-    seen, guessed = track(1, 100, 100), track(1, 110, 100, predicted=True)
+    seen, guessed = track(1, 100, 100), track(1, 110, 100, predicted=True, lost=True)
     frames = [frame(0, seen), *[frame(n, guessed) for n in range(1, 12)]]
     assert told(frames, gone_ms=500) == [("face_entered", 1, 0), ("face_left", 1, 6)]
+
+
+def test_between_two_searches_a_face_is_neither_seen_nor_gone() -> None:
+    seen, carried = track(1, 100, 100), track(1, 110, 100, predicted=True)
+    frames = [frame(0, seen), *[frame(n, carried) for n in range(1, 30)], frame(30, seen)]
+    assert told(frames, gone_ms=500, seen_every_ms=1000) == [
+        ("face_entered", 1, 0),
+        ("face_seen", 1, 30),
+        ("face_left", 1, 30),
+    ]
+    assert told(frames[:20], gone_ms=500)[-1] == ("face_left", 1, 0)
+    assert told([frame(0, carried)]) == []
 
 
 def test_a_face_that_comes_back_enters_again() -> None:

@@ -81,9 +81,14 @@ def test_what_lies_outside_is_cut_off(pix_fmt: str) -> None:
     assert changed(before, after).any()
 
 
-def test_a_prediction_is_not_drawn() -> None:
-    before, after = drawn("rgb24", track(1, 160, 120, predicted=True), **BARE)
+def test_a_lost_track_is_not_drawn() -> None:
+    before, after = drawn("rgb24", track(1, 160, 120, predicted=True, lost=True), **BARE)
     assert np.array_equal(before.data, after.data)
+
+
+def test_a_track_between_two_searches_is_drawn() -> None:
+    before, after = drawn("rgb24", track(1, 160, 120, predicted=True), **BARE)
+    assert changed(before, after)[90, 160]
 
 
 def test_bare_faces_are_drawn_only_without_tracks() -> None:

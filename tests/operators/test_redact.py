@@ -7,11 +7,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine import Frame
+from engine import Frame, OperatorError
 from engine.testing import run_operator
 from operators.face.detect import FaceDetect, FaceDetectConfig
-from operators.face.records import Face, Landmarks
-from operators.video.redact import Redact, RedactConfig, widened
+from operators.face.mesh import FaceMesh, FaceMeshConfig
+from operators.face.records import Face, Landmarks, Unsearched
+from operators.video.redact import (
+    Ellipse,
+    Redact,
+    RedactConfig,
+    around_box,
+    around_points,
+    grown,
+    outwards,
+)
 from tests.operators.faces import PIX_FMTS, as_rgb, astronaut, crowd_of, face, picture, track
 
 NOISE = np.random.default_rng(3).integers(0, 256, (240, 320, 3), dtype=np.uint8)
@@ -84,7 +93,7 @@ def test_only_the_means_of_the_cells_matter(pix_fmt: str, mode: str) -> None:
 def test_there_are_never_more_means_than_cells(cells: int, size: float) -> None:
     before = picture(NOISE, "gray").with_records(face(160, 120, size))
     after = redacted(before, cells=cells, margin=0.0)
-    left, top, right, bottom = widened(face(160, 120, size).box, 0.0, (320, 240))
+    left, top, right, bottom = outwards(face(160, 120, size).box, (320, 240))
     assert len(np.unique(after.data[top:bottom, left:right])) <= cells**2
     rows = after.data[top:bottom, left:right]
     assert (np.diff(rows.astype(int), axis=1) != 0).any(axis=0).sum() < cells
@@ -118,6 +127,90 @@ def test_faces_at_and_beyond_the_border(pix_fmt: str) -> None:
     assert same(before, after)[60:180, 60:260].all()
 
 
+def test_frames_that_nobody_searched_are_refused() -> None:
+    before = picture(NOISE).with_records(track(1, 160, 120), Unsearched())
+    with pytest.raises(OperatorError, match="every_n of the detector to 1"):
+        redacted(before)
+
+
+COORDINATES = st.floats(-200, 500)
+
+
+@given(COORDINATES, COORDINATES, st.floats(1, 300), st.floats(0, 1))
+def test_an_ellipse_leaves_no_corner_of_the_box_outside(
+    x: float, y: float, size: float, margin: float
+) -> None:
+    box = face(x, y, size).box
+    outline = around_box(box, margin)
+    corners = np.array([(box[i], box[j]) for i in (0, 2) for j in (1, 3)])
+    inner = x + (corners[:, 0] - x) * 0.999, y + (corners[:, 1] - y) * 0.999
+    assert outline.covers(*inner).all()
+    left, top, right, bottom = outline.bounds()
+    assert right - left == pytest.approx(size * max(1 + 2 * margin, 2**0.5))
+    assert bottom - top == pytest.approx(right - left)
+
+
+def nearer(outline: Ellipse, places: np.ndarray, factor: float) -> np.ndarray:
+    """[2, N] places moved towards the centre of the outline, or away from it."""
+    centre = np.array(outline.centre)[:, None]
+    return centre + (places - centre) * factor
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_an_ellipse_around_points_holds_them_all(seed: int, margin: float) -> None:
+    points = np.random.default_rng(seed).normal(size=(30, 2)) @ [[40, 25], [-5, 12]] + 150
+    outline = around_points(list(map(tuple, points)), margin)
+    assert outline.covers(*nearer(outline, points.T, 0.999)).all()
+    left, top, right, bottom = outline.bounds()
+    turn = np.linspace(0, 2 * np.pi, 721)
+    cosine, sine = np.cos(outline.angle), np.sin(outline.angle)
+    along, across = outline.half[0] * np.cos(turn), outline.half[1] * np.sin(turn)
+    rim_x = outline.centre[0] + along * cosine - across * sine
+    rim_y = outline.centre[1] + along * sine + across * cosine
+    np.testing.assert_allclose((rim_x.min(), rim_x.max()), (left, right), atol=0.05)
+    np.testing.assert_allclose((rim_y.min(), rim_y.max()), (top, bottom), atol=0.05)
+    rim = np.array([rim_x, rim_y])
+    assert outline.covers(*nearer(outline, rim, 0.999)).all()
+    assert not outline.covers(*nearer(outline, rim, 1.001)).any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pix_fmt", PIX_FMTS)
+def test_an_ellipse_hides_the_face_and_spares_the_corners(pix_fmt: str, mode: str) -> None:
+    before = picture(NOISE, pix_fmt).with_records(face(160, 120, 80))
+    kept = same(before, redacted(before, mode=mode, shape="ellipse", margin=0.25))
+    assert kept[80:160, 120:200].mean() < 0.05
+    for rows in (slice(60, 70), slice(170, 180)):
+        for columns in (slice(100, 110), slice(210, 220)):
+            assert kept[rows, columns].all()
+    assert kept[:60].all()
+    assert kept[180:].all()
+
+
+@pytest.mark.parametrize("pix_fmt", PIX_FMTS)
+def test_a_mesh_is_hidden_by_its_own_ellipse(pix_fmt: str) -> None:
+    detect, mesh = FaceDetect(FaceDetectConfig()), FaceMesh(FaceMeshConfig())
+    (found,) = run_operator(detect, [picture(crowd_of(2), pix_fmt)])
+    (before,) = run_operator(mesh, [found])
+    assert len(before.of(Landmarks)) == 2
+    after = redacted(before, shape="ellipse", margin=0.1, cells=4)
+    kept = same(before, after)
+    for surface in before.of(Landmarks):
+        x, y = np.array(surface.points)[:, :2].T.round().astype(int)
+        assert kept[y, x].mean() < 0.05
+    boxed = same(before, redacted(before, margin=0.25, cells=4))
+    assert kept.sum() > boxed.sum()
+    (again,) = run_operator(detect, [after.without_records(Face)])
+    assert again.of(Face) == []
+
+
+def test_an_ellipse_at_the_border() -> None:
+    before = picture(NOISE, "yuv420p").with_records(face(2, 238, 60), face(-900, 50))
+    kept = same(before, redacted(before, shape="ellipse"))
+    assert kept[215:240, 0:20].mean() < 0.05
+    assert kept[:150].all()
+
+
 def test_meshes_are_dropped() -> None:
     before = picture(NOISE).with_records(Landmarks(0, 1.0, ((1.0, 2.0, 3.0),)))
     assert redacted(before).of(Landmarks) == []
@@ -138,7 +231,7 @@ def test_the_rectangle_is_even_and_covers_the_box(
     centre: tuple[float, float], size: float, margin: float
 ) -> None:
     box = face(*centre, size).box
-    left, top, right, bottom = widened(box, margin, (320, 240))
+    left, top, right, bottom = outwards(grown(box, margin), (320, 240))
     assert all(value % 2 == 0 for value in (left, top, right, bottom) if value >= 0)
     assert left >= 0
     assert top >= 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.testing import HarnessContext, run_operator
 from operators.face.kalman import BoxFilter, to_centre
-from operators.face.records import Face, Track
+from operators.face.records import Face, Track, Unsearched
 from operators.face.track import FaceTracker, StreamTracks, TrackConfig, pairwise_iou
 from tests.operators.faces import face, overlap, picture
 
@@ -181,6 +181,31 @@ def test_streams_are_apart_and_reset_forgets() -> None:
         again = tracker.process(frame(2, "a", 900))
         tracker.close()
     assert ids(a.of(Track)) == ids(b.of(Track)) == ids(again.of(Track)) == [1]
+
+
+def test_frames_that_nobody_searched_neither_lose_nor_begin_tracks() -> None:
+    tracker = FaceTracker(TrackConfig(min_hits=3, lost_ms=200))
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    frames = []
+    for n in range(40):
+        x = 100 + 2 * n
+        look = n % 8 == 0
+        frames.append(picture(pixels, seq=n).with_records(face(x, 100) if look else Unsearched()))
+    told = [frame.of(Track) for frame in run_operator(tracker, frames)]
+    assert [ids(tracks) for tracks in told] == [[]] * 16 + [[1]] * 24
+    for n, tracks in enumerate(told[16:], 16):
+        assert tracks[0].predicted == (n % 8 != 0)
+        assert not tracks[0].lost
+        assert overlap(tracks[0].box, face(100 + 2 * n, 100).box) > 0.6
+
+
+def test_a_track_is_lost_when_it_was_looked_for_and_not_found() -> None:
+    stream = StreamTracks(AT_ONCE)
+    stream.follow([face(100, 100)], 0)
+    assert [track.lost for track in stream.coast(TICK_NS)] == [False]
+    assert [track.lost for track in stream.follow([], 2 * TICK_NS)] == [True]
+    assert [track.lost for track in stream.coast(3 * TICK_NS)] == [True]
+    assert [track.lost for track in stream.follow([face(100, 100)], 4 * TICK_NS)] == [False]
 
 
 def test_the_tracker_adds_tracks_and_changes_nothing_else() -> None:
