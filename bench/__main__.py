@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from bench import report
 from bench.common import Neighbours, say
 from bench.result import RESULTS, Bar, Result, commit_id, encode, machine_facts
+from engine.runtime.processes import ENVIRONMENT
 
 BENCHES = {
     "links": "how fast frames cross, beside raw pyzmq, imageZMQ, multiprocessing.Queue, memcpy",
@@ -74,5 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def as_a_worker() -> None:
+    """Start again in the environment that workers run in: the C library reads it only at start."""
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "bench", *sys.argv[1:]],
+            {**os.environ, **ENVIRONMENT},
+        )
+
+
 if __name__ == "__main__":
+    as_a_worker()
     sys.exit(main())

@@ -46,10 +46,13 @@ class FlowLimit:
     def done(self, node: str, stream_id: str, seq: int) -> None:
         """A terminal node has finished with everything of the stream up to `seq`."""
         with self._lock:
+            if stream_id not in self._inside:
+                return  # it has ended meanwhile, or begins in another worker
             progress = self._progress.setdefault(stream_id, {})
             progress[node] = max(progress.get(node, -1), seq)
 
     def forget(self, stream_id: str) -> None:
+        """The stream has ended at its source."""
         with self._lock:
             self._inside.pop(stream_id, None)
             self._progress.pop(stream_id, None)

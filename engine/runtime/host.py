@@ -29,6 +29,9 @@ class LaneHost(Host, Protocol):
     def admit(self, node: str, stream_id: str, seq: int) -> bool:
         """Whether the flow limit lets a frame in."""
 
+    def stream_ended(self, stream_id: str) -> None:
+        """A source produces nothing more of this stream."""
+
     def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
         """A node, or one stream of a source, gave up."""
 

@@ -155,6 +155,7 @@ class SourceLane(threading.Thread):
         self.streams.remove(stream)
         self._close(stream)
         self._outlets.signal(StreamEnd(stream.stream_id, error))
+        self._host.stream_ended(stream.stream_id)
 
     def _close(self, stream: Stream) -> None:
         if not stream.is_open:

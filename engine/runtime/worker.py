@@ -110,6 +110,9 @@ class Worker:
         ):
             self._send(m.Progress(node, stream_id, seq))
 
+    def stream_ended(self, stream_id: str) -> None:
+        self._flow.forget(stream_id)
+
     def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
         self._send(m.NodeFailed(failure(node, stream_id, error, detail)))
 
@@ -296,7 +299,6 @@ class Worker:
         for lane in parts.lanes if parts else ():
             if isinstance(lane, SourceLane):
                 lane.stop(message.stream_id)
-        self._flow.forget(message.stream_id)
 
     # ---- the rest
 
