@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.testing import HarnessContext, run_operator
-from operators.face.kalman import BoxFilter, to_centre
+from operators.face.kalman import FADE_S, BoxFilter, to_centre
 from operators.face.records import Face, Track, Unsearched
 from operators.face.track import FaceTracker, StreamTracks, TrackConfig, pairwise_iou
 from tests.operators.faces import face, overlap, picture
@@ -28,14 +28,38 @@ def ids(tracks: list[Track]) -> list[int]:
     return [track.track_id for track in tracks]
 
 
-def test_the_filter_learns_a_constant_velocity() -> None:
-    box = np.array([100.0, 100, 160, 180])
+@pytest.mark.parametrize("hz", [5, 25, 100])
+def test_the_filter_learns_a_velocity_whatever_the_frame_rate(hz: int) -> None:
+    box, speed = np.array([100.0, 100, 160, 180]), np.array([100.0, -50, 100, -50])
     motion = BoxFilter(box)
-    for step in range(1, 20):
-        motion.predict(0.04)
-        motion.update(box + step * np.array([4.0, -2, 4, -2]))
-    ahead = motion.predict(0.2)  # five more steps
-    np.testing.assert_allclose(ahead, box + 24 * np.array([4.0, -2, 4, -2]), atol=2)
+    for step in range(1, hz + 1):
+        expected = motion.predict(1 / hz)
+        motion.update(box + speed * step / hz)
+    np.testing.assert_allclose(motion.box, box + speed, atol=0.5)
+    np.testing.assert_allclose(expected, box + speed, atol=6)
+    ahead = motion.predict(0.2)
+    travelled = FADE_S * (1 - np.exp(-0.2 / FADE_S))  # seconds of full speed
+    np.testing.assert_allclose(ahead, box + speed * (1 + travelled), atol=4)
+
+
+def test_in_two_steps_it_comes_to_the_same_place_as_in_one() -> None:
+    first, second = (BoxFilter(np.array([100.0, 100, 160, 180])) for _ in range(2))
+    for motion in (first, second):
+        motion.predict(0.1)
+        motion.update(np.array([110.0, 96, 168, 178]))
+    first.predict(0.3)
+    second.predict(0.1)
+    second.predict(0.2)
+    np.testing.assert_allclose(second.box, first.box, atol=1e-9)
+
+
+def test_what_nobody_sees_comes_to_rest() -> None:
+    motion = BoxFilter(np.array([100.0, 100, 160, 180]))
+    motion.predict(0.1)
+    motion.update(np.array([110.0, 100, 170, 180]))
+    rest = motion.predict(10.0)
+    np.testing.assert_allclose(motion.predict(10.0), rest, atol=1e-3)
+    assert 110 < rest[0] <= 110 + 100 * FADE_S
 
 
 def test_uncertainty_grows_without_observations_and_shrinks_with_them() -> None:
