@@ -212,6 +212,7 @@ class Hub:
                 self._follow(socket, inbox, watch)
             if socket in ready:
                 self._drain(socket, inbox.receive)
+                inbox.on_ready()  # once for all that came: waking the lane costs more than reading
         if not ready:  # nothing urgent: send the acks that were not worth a message of their own
             self._dirty.extend(self._inboxes.values())
             self._dirty.extend(sender for sender in [*self._senders.values()] if sender.waiting)
@@ -228,10 +229,9 @@ class Hub:
 
     def _drain(self, socket: zmq.Socket[Any], handle: Callable[[list[Any]], None]) -> None:
         for _ in range(PARTS_AT_ONCE):
-            try:
-                parts: list[Any] = [socket.recv(zmq.NOBLOCK)]
-            except zmq.Again:
+            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
                 return
+            parts: list[Any] = [socket.recv()]
             while socket.getsockopt(zmq.RCVMORE):  # headers are small; pixels must not be copied
                 part = socket.recv(copy=False).buffer
                 if len(parts) < PARTS_MOST:

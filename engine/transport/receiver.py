@@ -141,7 +141,6 @@ class RemoteInbox:
                 self._receive_frame(message, parts)
             except TransportError:
                 self._refuse(message)
-        self.on_ready()
 
     def outcomes(self) -> bytes | None:
         """The ack that is due, or None."""

@@ -39,13 +39,15 @@ class Slab:
         self.slot_bytes = -(-slot_bytes // PAGE) * PAGE
         self.name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
         self._lock = threading.Lock()
-        self._map = _create(
-            FOLDER / self.name, PAGE * _header_pages(slots) + slots * self.slot_bytes
-        )
+        self._first = PAGE * _header_pages(slots)
+        self._map = _create(FOLDER / self.name, self._first + slots * self.slot_bytes)
+        self._bytes = [
+            np.frombuffer(self._map, np.uint8, self.slot_bytes, self.offset(slot))
+            for slot in range(slots)
+        ]
         self._generations = [0] * slots  # as written to the header, where readers look
         self._free = list(range(slots))
         self._leased: dict[int, int] = {}
-        self.retired = False
 
     def lease(self) -> tuple[int, int] | None:
         """(slot, generation) of a free slot, or None."""
@@ -57,12 +59,12 @@ class Slab:
             return slot, self._leased[slot]
 
     def offset(self, slot: int) -> int:
-        return PAGE * _header_pages(self.slots) + slot * self.slot_bytes
+        """Where a slot begins in the file."""
+        return self._first + slot * self.slot_bytes
 
     def write(self, slot: int, array: np.ndarray[Any, Any]) -> None:
-        """Copy an array into a leased slot (the GIL is released while copying)."""
-        target = np.frombuffer(self._map, array.dtype, array.size, self.offset(slot))
-        np.copyto(target.reshape(array.shape), array)
+        """Copy a C-contiguous array into a leased slot (the GIL is released while copying)."""
+        np.copyto(self._bytes[slot][: array.nbytes], array.reshape(-1).view(np.uint8))
 
     def release(self, slot: int, generation: int) -> bool:
         """Free a slot; False when that lease is not the one that holds it now."""
