@@ -39,3 +39,4 @@ class Watch:
 
     def close(self) -> None:
         self._watched.disable_monitor()
+        self.socket.close(linger=0)

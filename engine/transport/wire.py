@@ -154,6 +154,8 @@ def frame_header(
     frame: Frame, edge: str, session: str, slot: Slot | None, relative_to_ns: int | None
 ) -> bytes:
     """The header of a frame. `relative_to_ns` is the time now for a link to another host."""
+    if frame.nbytes > MAX_PAYLOAD_BYTES:
+        raise TransportError(f"{frame.nbytes} bytes of pixels; {MAX_PAYLOAD_BYTES} are allowed")
     header = FrameHeader(
         edge=edge,
         session=session,
