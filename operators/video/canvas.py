@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -17,8 +18,17 @@ from operators.video.yuv import frame_size, planes_of, rgb_to_yuv
 RGB = tuple[int, int, int]
 U8 = npt.NDArray[np.uint8]
 FONT = cv2.FONT_HERSHEY_DUPLEX
-SHIFT = 3  # OpenCV takes coordinates in eighths of a pixel
+SHIFT = 3  # OpenCV takes coordinates in eighths of a pixel, 0 in the middle of the first
 BLACK: RGB = (16, 16, 16)
+ARC_STEPS = 4
+# A quarter of a circle for each corner: lower right, lower left, upper left, upper right.
+ARCS = tuple(
+    tuple(
+        (math.cos(turn), math.sin(turn))
+        for turn in np.linspace(corner, corner + 1, ARC_STEPS + 1) * (math.pi / 2)
+    )
+    for corner in range(4)
+)
 
 
 class Canvas(Protocol):
@@ -49,16 +59,15 @@ class LayeredCanvas:
         self._size = (width, height)
 
     def box(self, box: Box, colour: RGB, thickness_px: int) -> None:
-        left, top, right, bottom = box
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        self._polyline(corners, colour, thickness_px, closed=True)
+        self._polyline(rounded(box, 3 * thickness_px), colour, thickness_px, closed=True)
 
     def line(self, way: Sequence[Point], colour: RGB, thickness_px: int) -> None:
         self._polyline(way, colour, thickness_px, closed=False)
 
     def dot(self, centre: Point, radius_px: int, colour: RGB) -> None:
         for layer in self._layers:
-            at = _fixed([centre], layer.factor)[0]
+            unit = layer.factor * (1 << SHIFT)
+            at = round(centre[0] * unit), round(centre[1] * unit)
             radius = max(round(radius_px * layer.factor), 1)
             cv2.circle(
                 layer.array, at, radius << SHIFT, layer.value(colour), -1, cv2.LINE_AA, SHIFT
@@ -84,9 +93,10 @@ class LayeredCanvas:
     def _polyline(
         self, way: Sequence[Point], colour: RGB, thickness_px: int, *, closed: bool
     ) -> None:
+        places = np.array(way) * (1 << SHIFT)
         for layer in self._layers:
             thick = max(round(thickness_px * layer.factor), 1)
-            corners = np.array(_fixed(way, layer.factor), np.int32)
+            corners = np.rint(places * layer.factor).astype(np.int32)
             value = layer.value(colour)
             cv2.polylines(layer.array, [corners], closed, value, thick, cv2.LINE_AA, SHIFT)
 
@@ -118,6 +128,23 @@ def make_canvas(frame: Frame, array: U8) -> Canvas:
     return LayeredCanvas(layers, width, height)
 
 
+def rounded(box: Box, radius_px: float) -> list[Point]:
+    """The outline of the box with round corners, clockwise."""
+    left, top, right, bottom = box
+    radius = min(radius_px, (right - left) / 4, (bottom - top) / 4)
+    middles = (
+        (right - radius, bottom - radius),
+        (left + radius, bottom - radius),
+        (left + radius, top + radius),
+        (right - radius, top + radius),
+    )
+    return [
+        (x + radius * cosine, y + radius * sine)
+        for (x, y), arc in zip(middles, ARCS, strict=True)
+        for cosine, sine in arc
+    ]
+
+
 @lru_cache(maxsize=512)
 def text_mask(text: str, scale: float) -> U8:
     """[H, W] coverage of the text 0 to 255 with a margin around; even sides."""
@@ -145,9 +172,3 @@ def _blend(part: U8, mask: U8, value: Any, back: RGB, ink: RGB) -> None:
     if part.ndim == 3:
         cover = cover[..., None]
     part[:] = paper + cover * (pen - paper) + 0.5
-
-
-def _fixed(way: Sequence[Point], factor: float) -> list[tuple[int, int]]:
-    """Pixels as OpenCV's fixed point. The centre of the first pixel is 0."""
-    unit = factor * (1 << SHIFT)
-    return [(round(x * unit), round(y * unit)) for x, y in way]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections import deque
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from operators.video.yuv import frame_size
 GOLDEN_ANGLE = 0.38196601  # of the colour circle: neighbours in number are far apart in hue
 WHITE: RGB = (255, 255, 255)
 POOL_FRAMES = 16
+SMOOTHING_NS = 80_000_000  # how far a trail lags behind
 TRAIL_POINTS = 256  # per track, whatever the frame rate
 
 
@@ -36,10 +38,17 @@ class OverlayConfig(Config, frozen=True):
 
 
 class Trail:
-    """Where a track has been: (pts in ns, x, y)."""
+    """Where a track has been: (pts in ns, x, y), without the trembling of single detections."""
 
     def __init__(self) -> None:
         self.points: deque[tuple[int, float, float]] = deque(maxlen=TRAIL_POINTS)
+
+    def add(self, now_ns: int, x: float, y: float) -> None:
+        if self.points:
+            before_ns, last_x, last_y = self.points[-1]
+            share = 1 - math.exp((before_ns - now_ns) / SMOOTHING_NS) if now_ns > before_ns else 0.0
+            x, y = last_x + share * (x - last_x), last_y + share * (y - last_y)
+        self.points.append((now_ns, x, y))
 
 
 class Overlay(Operator[OverlayConfig]):
@@ -89,7 +98,7 @@ class Overlay(Operator[OverlayConfig]):
                 continue
             left, _, right, bottom = track.box
             trail = trails.setdefault(track.track_id, Trail())
-            trail.points.append((now_ns, (left + right) / 2, bottom))
+            trail.add(now_ns, (left + right) / 2, bottom)
         oldest_ns = now_ns - self.config.trail_ms * 1_000_000
         for track_id, trail in list(trails.items()):
             while trail.points and trail.points[0][0] < oldest_ns:

@@ -9,8 +9,8 @@ import pytest
 
 from engine import CapsError, Frame, Record
 from engine.testing import HarnessContext, run_operator
-from operators.video.canvas import make_canvas, text_mask
-from operators.video.overlay import TRAIL_POINTS, Overlay, OverlayConfig, colour_of
+from operators.video.canvas import make_canvas, rounded, text_mask
+from operators.video.overlay import TRAIL_POINTS, Overlay, OverlayConfig, Trail, colour_of
 from tests.operators.faces import PIX_FMTS, as_rgb, face, flat_picture, picture, track
 
 GREY = (90, 90, 90)
@@ -141,6 +141,32 @@ def test_a_trail_is_as_long_as_trail_ms() -> None:
     end = 40 + 2 * 99
     assert columns.max() == pytest.approx(end, abs=3)
     assert columns.min() == pytest.approx(end - 50, abs=4)  # 25 frames of 2 px
+
+
+def test_a_trail_follows_without_trembling() -> None:
+    trail = Trail()
+    for n in range(100):
+        trail.add(n * 40_000_000, 100 + n, 50 + (-1) ** n * 5)
+    ns, x, y = np.array(trail.points).T
+    assert np.abs(np.diff(y[20:])).max() < 6  # detections jump by 10
+    np.testing.assert_allclose(np.diff(x[20:]), 1, atol=1e-3)
+    assert 0 < 199 - x[-1] < 3
+    assert ns[-1] == 99 * 40_000_000
+    trail.add(99 * 40_000_000, 500, 500)  # no time has passed
+    assert trail.points[-1] == trail.points[-2]
+
+
+def test_a_box_has_round_corners_and_straight_sides() -> None:
+    outline = np.array(rounded((10, 20, 110, 80), 8))
+    assert outline.min(axis=0) == pytest.approx([10, 20])
+    assert outline.max(axis=0) == pytest.approx([110, 80])
+    nearest = np.hypot(*(outline - (10, 20)).T).min()
+    assert nearest == pytest.approx(8 * (2**0.5 - 1), abs=0.01)
+    steps = np.diff(outline, axis=0)
+    turns = steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]
+    assert (turns >= -1e-9).all()  # convex
+    tiny = np.array(rounded((10, 20, 12, 21), 8))
+    assert tiny.min(axis=0) == pytest.approx([10, 20])
 
 
 def test_trails_are_bounded_and_forgotten() -> None:
