@@ -49,6 +49,11 @@ class _Layer:
         self.array = array
         self.factor = factor
         self.value = value  # RGB -> what goes into this array
+        self._centre = (1 - factor) / 2  # of its first pixel in its own pixels, seen by the frame
+
+    def places(self, frame_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Places in the frame as OpenCV's fixed point in this array."""
+        return (frame_px * self.factor - self._centre) * (1 << SHIFT)
 
 
 class LayeredCanvas:
@@ -66,11 +71,16 @@ class LayeredCanvas:
 
     def dot(self, centre: Point, radius_px: int, colour: RGB) -> None:
         for layer in self._layers:
-            unit = layer.factor * (1 << SHIFT)
-            at = round(centre[0] * unit), round(centre[1] * unit)
+            column, row = np.rint(layer.places(np.array(centre))).astype(int).tolist()
             radius = max(round(radius_px * layer.factor), 1)
             cv2.circle(
-                layer.array, at, radius << SHIFT, layer.value(colour), -1, cv2.LINE_AA, SHIFT
+                layer.array,
+                (column, row),
+                radius << SHIFT,
+                layer.value(colour),
+                -1,
+                cv2.LINE_AA,
+                SHIFT,
             )
 
     def label(self, anchor: Point, text: str, scale: float, back: RGB, ink: RGB = BLACK) -> None:
@@ -93,10 +103,10 @@ class LayeredCanvas:
     def _polyline(
         self, way: Sequence[Point], colour: RGB, thickness_px: int, *, closed: bool
     ) -> None:
-        places = np.array(way) * (1 << SHIFT)
+        places = np.array(way)
         for layer in self._layers:
             thick = max(round(thickness_px * layer.factor), 1)
-            corners = np.rint(places * layer.factor).astype(np.int32)
+            corners = np.rint(layer.places(places)).astype(np.int32)
             value = layer.value(colour)
             cv2.polylines(layer.array, [corners], closed, value, thick, cv2.LINE_AA, SHIFT)
 

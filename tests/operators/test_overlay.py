@@ -11,6 +11,7 @@ from engine import CapsError, Frame, Record
 from engine.testing import HarnessContext, run_operator
 from operators.video.canvas import make_canvas, rounded, text_mask
 from operators.video.overlay import TRAIL_POINTS, Overlay, OverlayConfig, Trail, colour_of
+from operators.video.yuv import planes_of
 from tests.operators.faces import PIX_FMTS, as_rgb, face, flat_picture, picture, track
 
 GREY = (90, 90, 90)
@@ -65,6 +66,19 @@ def test_planes_look_like_an_rgb_drawing(colour: tuple[str, str]) -> None:
     # Luma is sharp in both: only chroma is softened.
     luma = [p @ (0.299, 0.587, 0.114) for p in pictures]
     assert np.abs(luma[0] - luma[1]).mean() < 4
+
+
+def test_chroma_lies_on_luma() -> None:
+    frame = flat_picture(SIZE, GREY, "yuv420p")
+    array = frame.data.copy()
+    make_canvas(frame, array).line([(160.5, -20), (160.5, 260)], (255, 0, 0), 12)
+    before, after = planes_of(frame.data, *SIZE), planes_of(array, *SIZE)
+    middles = []
+    for old, new in zip(before, after, strict=True):
+        change = np.abs(new.astype(int) - old)[60]
+        middles.append(((np.arange(len(change)) + 0.5) * change).sum() / change.sum())
+    assert middles[0] == pytest.approx(161, abs=0.1)  # the middle of pixel 160.5
+    assert [2 * middle for middle in middles[1:]] == pytest.approx([161] * 2, abs=0.1)
 
 
 def test_bgr_is_rgb_with_its_channels_turned() -> None:
