@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from engine.contract import Mode, Port
 from engine.frame import Batch, Discontinuity, Frame, Item, Latest, Signal, StreamEnd, Watermark
 from engine.plan import PlannedNode
 from engine.spec import JoinSpec
+from engine.timing import Stamp
 from engine.transport.link import Inbox
 
 HELD = 32  # items a join holds per port before it stops taking (file) or forgets (live)
@@ -186,10 +188,8 @@ class Queues:
         if isinstance(item, Frame):
             stream_id = item.stamp.stream_id
             queue = self.items[name].setdefault(stream_id, deque())
+            self._make_room(name, queue, item)
             queue.append(item)
-            if len(queue) > HELD:  # live: the partner never came; joins must not hoard
-                queue.popleft()
-                self.inboxes[name].dropped("queue_full")
             self._mark(name, stream_id, item.stamp.seq, item.stamp.pts_ns)
         elif isinstance(item, Watermark):
             self._mark(name, item.stream_id, item.seq, item.pts_ns)
@@ -197,6 +197,18 @@ class Queues:
             self.ended[name][item.stream_id] = item
         else:
             self._break(name, item)
+
+    def _make_room(self, name: str, queue: deque[Frame], frame: Frame) -> None:
+        """Live: joins must not hoard, neither for a partner that never came nor of an old count."""
+        if not self.live:
+            return
+        if queue and frame.stamp.seq < queue[-1].stamp.seq:  # the source counts from 0 again
+            while queue:
+                queue.popleft()
+                self.inboxes[name].dropped("peer_lost")
+        elif len(queue) >= HELD:
+            queue.popleft()
+            self.inboxes[name].dropped("queue_full")
 
     def _break(self, name: str, item: Discontinuity) -> None:
         """After a break a source may count from 0 again: what its old count said is forgotten."""
@@ -212,7 +224,7 @@ class Queues:
 
     def _mark(self, name: str, stream_id: str, seq: int, pts_ns: int) -> None:
         self.seq_mark[name][stream_id] = max(self.seq_mark[name].get(stream_id, -1), seq)
-        self.pts_mark[name][stream_id] = pts_ns
+        self.pts_mark[name][stream_id] = max(self.pts_mark[name].get(stream_id, -1), pts_ns)
 
     def streams(self) -> list[str]:
         """Every stream that any port knows, in order of appearance."""
@@ -231,7 +243,10 @@ class Queues:
         )
 
     def over(self, stream_id: str) -> StreamEnd | None:
-        """The end of a stream, once every port has ended it and nothing of it is held."""
+        """The end of a stream, once every port has ended it and nothing of it is held.
+
+        Live, a port that never saw the stream is not waited for: it may be another camera's.
+        """
         if any(self.items[name].get(stream_id) for name in self.inboxes):
             return None
         ends = [self.ended[name].get(stream_id) for name in self.inboxes]
@@ -239,11 +254,15 @@ class Queues:
         open_ports = [
             name
             for name, end in zip(self.inboxes, ends, strict=True)
-            if end is None and not self.inboxes[name].closed and stream_id in self.seq_mark[name]
+            if end is None and not self.inboxes[name].closed and self._expects(name, stream_id)
         ]
         if not known or open_ports:
             return None
         return next((end for end in known if end.error), known[0])
+
+    def _expects(self, name: str, stream_id: str) -> bool:
+        """Whether something of the stream may be on its way to that port."""
+        return not self.live or stream_id in self.seq_mark[name]
 
     def forget(self, stream_id: str) -> None:
         for name in self.inboxes:
@@ -258,9 +277,11 @@ class Queues:
         if any(self.items[name].get(stream_id) for name in self.inboxes):
             return None
         marks = [
-            (self.seq_mark[name][stream_id], self.pts_mark[name][stream_id])
-            for name in self.inboxes
-            if stream_id in self.seq_mark[name] and stream_id not in self.ended[name]
+            (self.seq_mark[name].get(stream_id, -1), self.pts_mark[name].get(stream_id, -1))
+            for name, inbox in self.inboxes.items()
+            if self._expects(name, stream_id)
+            and stream_id not in self.ended[name]
+            and not inbox.closed
         ]
         if not marks or min(marks)[0] <= self._told.get(stream_id, -1):
             return None
@@ -352,6 +373,7 @@ class JoinInputs(ManyInputs):
         self._tolerance_ns = int(join.tolerance_ms * 1e6)
         self._first = next(iter(inboxes))
         self._last: dict[tuple[str, str], Frame] = {}
+        self._served: dict[tuple[str, str], Stamp] = {}
 
     def _match(self, stream_id: str) -> Work | None:
         if self._policy == "exact":
@@ -361,6 +383,7 @@ class JoinInputs(ManyInputs):
     def _forget(self, stream_id: str) -> None:
         for name in self._inboxes:
             self._last.pop((name, stream_id), None)
+            self._served.pop((name, stream_id), None)
 
     def _match_exact(self, stream_id: str) -> Work | None:
         queues = self._queues
@@ -383,40 +406,66 @@ class JoinInputs(ManyInputs):
                     queues.items[name][stream_id].popleft()
 
     def _match_around_first(self, stream_id: str) -> Work | None:
-        queues = self._queues
-        queue = queues.items[self._first].get(stream_id)
-        chosen: dict[str, Frame] = {}
-        for name in self._inboxes:
-            if name != self._first:
-                partner = self._partner(name, stream_id, queue[0] if queue else None)
-                if partner is None:
-                    return None
-                chosen[name] = partner
-        if not queue:
-            return None
-        return self._work({self._first: queue.popleft(), **chosen})
+        firsts = self._queues.items[self._first].get(stream_id) or deque()
+        others = [name for name in self._inboxes if name != self._first]
+        while True:
+            reach_ns = self._reach_ns(stream_id, firsts)
+            for name in others:
+                self._drop_older(name, stream_id, reach_ns)
+            if not firsts or not all(self._decided(n, stream_id, reach_ns) for n in others):
+                return None
+            first = firsts.popleft()
+            partners = {name: self._partner(name, stream_id, reach_ns) for name in others}
+            chosen = {name: frame for name, frame in partners.items() if frame is not None}
+            if len(chosen) == len(others):
+                return self._work({**chosen, self._first: first})
 
-    def _partner(self, name: str, stream_id: str, first: Frame | None) -> Frame | None:
+    def _reach_ns(self, stream_id: str, firsts: deque[Frame]) -> float:
+        """The pts of the frame that looks for partners, or what the next one will be beyond."""
+        if firsts:
+            return firsts[0].stamp.pts_ns
         queues = self._queues
-        queue = queues.items[name].get(stream_id) or deque()
+        over = stream_id in queues.ended[self._first] or self._inboxes[self._first].closed
+        if over or (queues.live and self._policy == "latest"):
+            return math.inf
+        return queues.pts_mark[self._first].get(stream_id, -1)
+
+    def _drop_older(self, name: str, stream_id: str, reach_ns: float) -> None:
+        """Forget what no frame at `reach_ns` or beyond would take, so that nobody waits for room."""
+        queue = self._queues.items[name].get(stream_id) or deque()
         if self._policy == "latest":
-            while queue and (first is None or queue[0].stamp.pts_ns <= first.stamp.pts_ns):
+            while queue and queue[0].stamp.pts_ns <= reach_ns:
                 self._last[name, stream_id] = queue.popleft()
-            return self._last.get((name, stream_id))
-        if first is None:
-            return None
-        wanted = first.stamp.pts_ns
-        while queue and queue[0].stamp.pts_ns < wanted - self._tolerance_ns:
+            return
+        while len(queue) > 1 and queue[1].stamp.pts_ns <= reach_ns:
             queue.popleft()
-        seen = queues.pts_mark[name].get(stream_id, -1)
-        if seen < wanted and not queues.inboxes[name].closed:
+        while queue and queue[0].stamp.pts_ns < reach_ns - self._tolerance_ns:
+            queue.popleft()
+
+    def _decided(self, name: str, stream_id: str, wanted_ns: float) -> bool:
+        """Whether no better partner can still come."""
+        queues = self._queues
+        if stream_id in queues.ended[name] or queues.inboxes[name].closed:
+            return True
+        if queues.live and self._policy == "latest":
+            return (name, stream_id) in self._last
+        return queues.pts_mark[name].get(stream_id, -1) >= wanted_ns
+
+    def _partner(self, name: str, stream_id: str, wanted_ns: float) -> Frame | None:
+        if self._policy == "latest":
+            return self._last.get((name, stream_id))
+        queue = self._queues.items[name].get(stream_id) or deque()
+        near = min(queue, key=lambda frame: abs(frame.stamp.pts_ns - wanted_ns), default=None)
+        if near is None or abs(near.stamp.pts_ns - wanted_ns) > self._tolerance_ns:
             return None
-        near = min(queue, key=lambda frame: abs(frame.stamp.pts_ns - wanted), default=None)
-        if near is not None and abs(near.stamp.pts_ns - wanted) <= self._tolerance_ns:
-            return near
-        queues.items[self._first][stream_id].popleft()
-        return None
+        return near
 
     def _work(self, frames: dict[str, Frame]) -> Work:
-        pairs = [(self._inboxes[name], frame) for name, frame in frames.items()]
+        """The frame that leads comes last; a partner that serves again is not booked again."""
+        pairs = []
+        for name, frame in frames.items():
+            key = name, frame.stamp.stream_id
+            if self._served.get(key) is not frame.stamp:
+                self._served[key] = frame.stamp
+                pairs.append((self._inboxes[name], frame))
         return Work(dict(frames), pairs)
