@@ -140,6 +140,11 @@ class Hub:
         if sender is not None:
             sender.peer_gone()
 
+    def attached(self, edge_id: str) -> bool:
+        """Whether a consumer has said hello for a served edge and is not known to be gone."""
+        sender = self._senders.get(edge_id)
+        return sender is not None and sender.address is not None
+
     def over(self, edge_id: str) -> bool:
         """Whether the consumer of a served edge has seen its end."""
         sender = self._senders.get(edge_id)
@@ -229,7 +234,7 @@ class Hub:
 
     def _drain(self, socket: zmq.Socket[Any], handle: Callable[[list[Any]], None]) -> None:
         for _ in range(PARTS_AT_ONCE):
-            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
             parts: list[Any] = [socket.recv()]
             while socket.getsockopt(zmq.RCVMORE):  # headers are small; pixels must not be copied
@@ -286,8 +291,8 @@ class Hub:
             except zmq.Again:  # a consumer that has stopped reading: it is tried again later
                 sender.push_back(address, parts)
                 return
-            except zmq.ZMQError:  # unroutable: whoever watches the peer tells of its end
-                continue
+            except zmq.ZMQError:  # the connection is gone; what was under way waits for a verdict
+                sender.detach(address)
 
     def _send_parts(self, parts: list[Any]) -> None:
         assert self._router is not None
@@ -385,6 +390,9 @@ class Hub:
             sender.close()
         for watched in list(self._watches):
             self._unwatch(watched)
+        for data, inbox in self._inboxes.items():
+            if inbox.connection in {"DISCONNECTED", "AUTH_FAILED"}:
+                data.setsockopt(zmq.LINGER, 0)
         for socket in (*self._inboxes, self._router, self._control):
             if socket is not None:
                 socket.close()

@@ -39,6 +39,11 @@ class KeyRing:
         return cls(_read(public), _read(secrets[0]), allowed)
 
 
+def public_key(folder: Path, name: str) -> bytes:
+    """The public key of that name in a folder."""
+    return _read(folder / f"{name}{PUBLIC}")
+
+
 def new_keypair(folder: Path, name: str) -> tuple[Path, Path]:
     """Make a key pair; (public file, secret file). Refuses to overwrite."""
     import zmq

@@ -74,6 +74,12 @@ class Sender:
         with self._lock:
             self._drop_session()
 
+    def detach(self, address: bytes) -> None:
+        """That address cannot be reached: frames wait here again until somebody says hello."""
+        with self._lock:
+            if self.address == address:
+                self.address = None
+
     def advance(self) -> None:
         """Make messages of what may be sent. The thread that finds the lock taken need not wait."""
         if not self._lock.acquire(blocking=False):

@@ -29,6 +29,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "CameraSource": {"device": "/dev/there-is-no-such-camera"},
     "Resize": {"width": 320, "height": 200},
     "Convert": {"pix_fmt": "bgr24"},
+    "ZmqPush": {"endpoint": "tcp://127.0.0.1:0"},
+    "ZmqPull": {"endpoint": "tcp://127.0.0.1:9"},
 }
 
 
