@@ -61,6 +61,11 @@ class LaneContext:
         for states in self._states:
             states.forget(stream_id)
 
+    def release(self) -> None:
+        """Give back what was entered and made: the operator is closed, or did not open."""
+        self._states.clear()
+        self.exits.close()
+
     def stamp(self, pts: int, time_base: Any, capture_ns: int | None = None) -> Stamp:
         captured = self.clock.now_ns() if capture_ns is None else capture_ns
         budget = self._host.latency_budget_ns

@@ -23,6 +23,7 @@ class FlowLimit:
         self._lock = threading.Lock()
         self._inside: dict[str, deque[tuple[int, int]]] = {}
         self._progress: dict[str, dict[str, int]] = {}
+        self._newest: dict[str, int] = {}  # the last frame let in
 
     @property
     def active(self) -> bool:
@@ -41,21 +42,27 @@ class FlowLimit:
             if len(inside) >= self._limit:
                 return False
             inside.append((seq, now_ns))
+            self._newest[stream_id] = seq
             return True
 
     def done(self, node: str, stream_id: str, seq: int) -> None:
-        """A terminal node has finished with everything of the stream up to `seq`."""
+        """A terminal node has finished with everything of the stream up to `seq`.
+
+        What is said of a former life of the source, which counted further, holds no gate open.
+        """
         with self._lock:
-            if stream_id not in self._inside:
+            newest = self._newest.get(stream_id)
+            if newest is None:
                 return  # it has ended meanwhile, or begins in another worker
             progress = self._progress.setdefault(stream_id, {})
-            progress[node] = max(progress.get(node, -1), seq)
+            progress[node] = max(progress.get(node, -1), min(seq, newest))
 
     def forget(self, stream_id: str) -> None:
         """The stream has ended at its source."""
         with self._lock:
             self._inside.pop(stream_id, None)
             self._progress.pop(stream_id, None)
+            self._newest.pop(stream_id, None)
 
 
 def terminals(plan: Plan, node: str) -> frozenset[str]:

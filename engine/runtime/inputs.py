@@ -431,7 +431,7 @@ class JoinInputs(ManyInputs):
         return queues.pts_mark[self._first].get(stream_id, -1)
 
     def _drop_older(self, name: str, stream_id: str, reach_ns: float) -> None:
-        """Forget what no frame at `reach_ns` or beyond would take, so that nobody waits for room."""
+        """Forget what no frame from `reach_ns` on would take, so that nobody waits for room."""
         queue = self._queues.items[name].get(stream_id) or deque()
         if self._policy == "latest":
             while queue and queue[0].stamp.pts_ns <= reach_ns:

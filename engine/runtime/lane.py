@@ -11,7 +11,7 @@ import msgspec
 
 from engine.contract import Operator
 from engine.errors import DeviceError, OperatorError
-from engine.frame import Signal, StreamEnd, Watermark
+from engine.frame import Frame, Signal, StreamEnd, Watermark
 from engine.plan import PlannedNode
 from engine.runtime.circuit import Circuit
 from engine.runtime.context import LaneContext
@@ -51,6 +51,7 @@ class NodeLane(threading.Thread):
         self._circuit = Circuit()
         self._quarantine = Quarantine(host.out_dir, node.name)
         self._epochs: dict[str, int] = {}
+        self._over: set[str] = set()  # streams whose end has been told before it came
         self._tunes: deque[tuple[str, Any, int]] = deque()
         self._is_open = False
         self._failed = False
@@ -80,7 +81,7 @@ class NodeLane(threading.Thread):
             self._operator.open(self._ctx)
             self._is_open = True
         except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
-            self._ctx.exits.close()
+            self._ctx.release()
             self._fail(error)
 
     def _loop(self) -> None:
@@ -105,14 +106,15 @@ class NodeLane(threading.Thread):
         now_ns = self._host.clock.now_ns()
         newest = work.newest
         axis_ns = newest.stamp.pts_ns if self._ctx.mode == "file" else now_ns
-        if self._failed or not self._is_open:
+        if not self._is_open:
             self._retry(now_ns)
-        if self._failed or not self._is_open or self._circuit.is_open(axis_ns):
+        if self._is_open:
+            self._follow_epochs(work)
+        if not self._is_open or self._circuit.is_open(axis_ns):
             self._pass_by(work)
             return
         if self.stats.state == "open_circuit":
             self.stats.state = "running"
-        self._follow_epochs(work)
         self._apply_tunes(newest.stamp.seq)
         self._process(work, now_ns, axis_ns)
 
@@ -131,15 +133,14 @@ class NodeLane(threading.Thread):
         self._book(work, now_ns)
 
     def _outlets_of(self, work: Work, result: Any) -> None:
-        newest = work.newest
         process_end_ns = self._host.clock.now_ns()
         self.stats.busy.add(process_end_ns - (self.busy_since_ns or process_end_ns))
         self.busy_since_ns = None  # waiting for room downstream is not being stuck
-        self._outlets.send_result(result, newest)
-        if len(work.frames) > 1:
-            for _, frame in work.frames[:-1]:
-                if result is None:
-                    self._outlets.skip(frame)
+        if result is not None:
+            self._outlets.send_result(result, work.newest)
+            return
+        for _, frame in work.frames:  # in order: of a stream's marks the last one counts
+            self._outlets.skip(frame)
 
     def _book(self, work: Work, start_ns: int) -> None:
         now_ns = self._host.clock.now_ns()
@@ -151,14 +152,15 @@ class NodeLane(threading.Thread):
     def _pass_by(self, work: Work) -> None:
         for inbox, frame in work.frames:
             inbox.dropped("quarantined")
-            self._outlets.skip(frame)
+            if frame.stamp.stream_id not in self._over:
+                self._outlets.skip(frame)
             self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
 
     def _bad_frame(self, error: Exception, work: Work, axis_ns: int) -> None:
         trace = traceback.format_exc()
         for inbox, frame in work.frames:
             inbox.dropped("quarantined")
-            self._quarantine.keep(frame, trace)
+            self._keep(frame, trace)
             self._outlets.skip(frame)
         self.stats.quarantined += len(work.frames)
         self.stats.error = f"{type(error).__name__}: {error}"
@@ -177,6 +179,13 @@ class NodeLane(threading.Thread):
                 stamp.stream_id,
                 f"too many failures in a row; frames pass it by for a while. Last: {error}",
             )
+
+    def _keep(self, frame: Frame, trace: str) -> None:
+        try:
+            self._quarantine.keep(frame, trace)
+        except OSError as error:  # a full disk must not stop what still works
+            told = f"frame seq {frame.stamp.seq} could not be kept: {error}"
+            self._host.report("QUARANTINE_FAILED", self.node.name, frame.stamp.stream_id, told)
 
     # ---- failing and coming back
 
@@ -202,14 +211,17 @@ class NodeLane(threading.Thread):
         self._retry_ns = min(self._retry_ns * 2, LONGEST_RETRY_NS)
         try:
             self._operator.open(self._ctx)
-        except OperatorError as error:
-            self._ctx.exits.close()
+        except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
+            self._ctx.release()
             self.stats.error = str(error)
+            if not isinstance(error, OperatorError) or error.permanent:
+                self._fail(error)
         else:
             self._is_open = True
             self._retry_at_ns = None
             self.stats.restarts += 1
             self.stats.state = "running"
+            self.stats.error = None
 
     def _fail(self, error: Exception) -> None:
         self._failed = True
@@ -218,18 +230,22 @@ class NodeLane(threading.Thread):
         self._host.node_failed(self.node.name, self.node.name, error, traceback.format_exc())
         for stream_id in self._epochs:
             self._outlets.signal(StreamEnd(stream_id, str(error)))
+        self._over.update(self._epochs)
+        self._epochs.clear()
 
     # ---- signals, epochs, tunables
 
     def _signal(self, signal: Signal) -> None:
+        stream_id = signal.stream_id
         if isinstance(signal, Watermark):
+            self._host.progress(self.node.name, stream_id, signal.seq)
+        else:
+            self._reset(stream_id, send=True)
+        if stream_id not in self._over:
             self._outlets.signal(signal)
-            self._host.progress(self.node.name, signal.stream_id, signal.seq)
-            return
-        self._reset(signal.stream_id, send=True)
         if isinstance(signal, StreamEnd):
-            self._epochs.pop(signal.stream_id, None)
-        self._outlets.signal(signal)
+            self._epochs.pop(stream_id, None)
+            self._over.discard(stream_id)
 
     def _follow_epochs(self, work: Work) -> None:
         for _, frame in work.frames:
@@ -272,7 +288,8 @@ class NodeLane(threading.Thread):
     def _finish(self) -> None:
         for stream_id in list(self._epochs):  # streams whose end never came
             self._reset(stream_id, send=True)
-            self._outlets.signal(StreamEnd(stream_id, "ended without a StreamEnd"))
+            if stream_id not in self._over:
+                self._outlets.signal(StreamEnd(stream_id, "ended without a StreamEnd"))
         self._close()
         self._outlets.close()
         if self._failed:
@@ -302,4 +319,4 @@ class NodeLane(threading.Thread):
         except Exception as error:  # noqa: BLE001  a failing close must not hide what came before
             self._host.node_failed(self.node.name, self.node.name, error, traceback.format_exc())
         finally:
-            self._ctx.exits.close()
+            self._ctx.release()

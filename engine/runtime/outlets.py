@@ -49,6 +49,8 @@ class Outlets:
                 self.mark(port, source)
 
     def signal(self, signal: Signal) -> None:
+        if self._looks_ahead and isinstance(signal, Watermark):
+            return  # older frames are still held back here
         for boxes in self._ports.values():
             for box in boxes:
                 box.put(signal, self._cancel)

@@ -26,11 +26,11 @@ class Quarantine:
             return None
         self._kept += 1
         self._folder.mkdir(parents=True, exist_ok=True)
-        base = self._folder / f"{safe_name(frame.stamp.stream_id)}-{frame.stamp.seq}"
-        np.save(base.with_suffix(".npy"), np.asarray(frame.data))
-        base.with_suffix(".json").write_bytes(msgspec.json.format(describe(frame)))
-        base.with_suffix(".txt").write_text(trace)
-        return base
+        name = f"{safe_name(frame.stamp.stream_id)}-{frame.stamp.seq}"
+        np.save(self._folder / f"{name}.npy", np.asarray(frame.data))
+        (self._folder / f"{name}.json").write_bytes(msgspec.json.format(describe(frame)))
+        (self._folder / f"{name}.txt").write_text(trace)
+        return self._folder / name
 
 
 def describe(frame: Frame) -> bytes:

@@ -72,6 +72,7 @@ class SourceLane(threading.Thread):
                 while self.streams and not self._host.aborted:
                     self._step(min(self.streams, key=lambda stream: stream.last_pts_ns))
         except Exception as error:  # noqa: BLE001  a lane must never die without saying so
+            self.stats.error = str(error)
             self._host.node_failed(self.node.name, "", error, traceback.format_exc())
         finally:
             self.opened.set()
@@ -85,7 +86,7 @@ class SourceLane(threading.Thread):
             stream.operator.open(stream.ctx)
             stream.is_open = True
         except Exception as error:  # noqa: BLE001  whatever stops a source from opening is reported
-            stream.ctx.exits.close()
+            stream.ctx.release()
             self._fail(stream, error)
 
     def _step(self, stream: Stream) -> None:
@@ -130,19 +131,23 @@ class SourceLane(threading.Thread):
         self._host.report(code, self.node.name, stream.stream_id, f"{error}; trying again")
         self._close(stream)
         self.stats.restarts += 1
+        self.stats.state = "retrying"
         while not stream.is_open and not stream.ctx.stop.is_set() and not self._host.aborted:
             self._host.clock.wait(stream.ctx.stop, stream.retry_ns)
             stream.retry_ns = min(stream.retry_ns * 2, LONGEST_RETRY_NS)
             try:
                 stream.operator.open(stream.ctx)
                 stream.is_open = True
-            except OperatorError as again:
-                stream.ctx.exits.close()
+            except Exception as again:  # noqa: BLE001  a library's error may pass, as in `process`
+                stream.ctx.release()
                 self.stats.error = str(again)
-                if again.permanent:
+                if isinstance(again, OperatorError) and again.permanent:
                     self._fail(stream, again)
                     return
-        stream.ctx.discontinuity(code)
+        if stream.is_open:
+            self.stats.state = "running"
+            self.stats.error = None
+            stream.ctx.discontinuity(code)
 
     def _fail(self, stream: Stream, error: Exception) -> None:
         self.stats.error = str(error)
@@ -166,4 +171,4 @@ class SourceLane(threading.Thread):
         except Exception as error:  # noqa: BLE001  a failing close must not hide what came before
             self._host.report("CLOSE_FAILED", self.node.name, stream.stream_id, str(error))
         finally:
-            stream.ctx.exits.close()
+            stream.ctx.release()
