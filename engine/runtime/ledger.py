@@ -32,6 +32,7 @@ class Ledger:
         self._past_nodes: dict[str, NodeStats] = {}
         self._past_edges: dict[str, EdgeStats] = {}
         self._rates: dict[str, tuple[int, int, float]] = {}  # id -> (time, count, per second)
+        self._deaths = 0
 
     def update(self, worker: str, beat: Heartbeat, now_ns: int) -> None:
         with self._lock:
@@ -52,6 +53,7 @@ class Ledger:
     def died(self, worker: str) -> None:
         """The worker is gone without a word: what its edges held is lost with it."""
         with self._lock:
+            self._deaths += 1
             for name, node in self._nodes.items():
                 if node.worker == worker:
                     node.restarts += 1
@@ -78,10 +80,14 @@ class Ledger:
 
     @property
     def degraded(self) -> bool:
-        """Whether frames were quarantined, or lost with a worker."""
+        """Whether frames were quarantined, or lost with a worker.
+
+        The frame in `process` when a worker died is on no edge's books: any death counts.
+        """
         with self._lock:
             lost = any(edge.drops.get("peer_lost") for edge in self._edges.values())
-            return lost or any(node.quarantined for node in self._nodes.values())
+            quarantined = any(node.quarantined for node in self._nodes.values())
+            return lost or quarantined or self._deaths > 0
 
     def edges(self) -> dict[str, EdgeStats]:
         """The edges as last heard of."""

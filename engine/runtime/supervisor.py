@@ -234,8 +234,8 @@ class Run:
     def _react(self, state: WorkerState, message: m.ToSupervisor) -> None:
         if isinstance(message, m.Heartbeat):
             self._ledger.update(state.name, message, self._clock.now_ns())
-            self._check_stuck(state, message)
-            self._check_fresh(state, message)
+            if not self._check_stuck(state, message):
+                self._check_fresh(state, message)
         elif isinstance(message, m.Publish):
             with self.preview_changed:
                 self.previews[message.topic] = message.payload
@@ -335,7 +335,8 @@ class Run:
             if other is not state and other.address and other.phase not in ("done", "failed"):
                 self._post(other, m.PeerGone(state.name, final))
 
-    def _check_stuck(self, state: WorkerState, beat: m.Heartbeat) -> None:
+    def _check_stuck(self, state: WorkerState, beat: m.Heartbeat) -> bool:
+        """Whether a call of `process` has not returned for too long; its worker is then killed."""
         for node, stuck_ms in beat.stuck_ms.items():
             if stuck_ms > self._stuck_ms and state.pid:
                 self._note(
@@ -346,7 +347,8 @@ class Run:
                     f" worker '{state.name}' is killed and started again",
                 )
                 kill(state.pid)
-                return
+                return True
+        return False
 
     def _check_fresh(self, state: WorkerState, beat: m.Heartbeat) -> None:
         now_ns = self._clock.now_ns()
