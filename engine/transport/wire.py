@@ -146,7 +146,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
         raise TransportError(f"wire version {data[:1]!r}; this is {VERSION!r}")
     try:
         return decoder.decode(memoryview(data)[1:])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # text may be no UTF-8
         raise TransportError(f"not a message: {error}") from error
 
 
