@@ -202,13 +202,13 @@ def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) ->
     try:
         records = tuple(record_from_wire(name, payload) for name, payload in header.records)
         return Frame(array, _caps(bytes(header.caps)), _stamp(header.stamp, now_ns), records)
-    except (msgspec.DecodeError, RecursionError, ValueError, ZeroDivisionError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise TransportError(f"not a frame: {error}") from error
 
 
 def mark_of(stamp: WireStamp) -> Watermark | None:
     """The watermark of a frame that cannot be used; None when its time makes no sense either."""
-    if 0 in stamp.tick:
+    if min(stamp.tick) <= 0:
         return None
     pts_ns = rescale_pts(stamp.pts, Fraction(*stamp.tick), NANOSECONDS)
     return Watermark(stamp.stream_id, stamp.seq, pts_ns)
@@ -234,6 +234,8 @@ def _stamp_to_wire(stamp: Stamp, now_ns: int | None) -> WireStamp:
 
 
 def _stamp(wire: WireStamp, now_ns: int) -> Stamp:
+    if min(wire.tick) <= 0:
+        raise ValueError(f"a tick of {wire.tick[0]}/{wire.tick[1]} s")
     capture_ns, deadline_ns = wire.capture_ns, wire.deadline_ns
     if wire.relative:
         capture_ns = now_ns - capture_ns
