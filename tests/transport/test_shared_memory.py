@@ -1,26 +1,20 @@
-"""Shared memory for pixels: leases, arrays without copies, and nothing left in /dev/shm."""
+"""Shared memory under an ipc link: no copies, no slot too early, and what if there is none."""
 
 from __future__ import annotations
 
 import os
-import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from engine.errors import TransportError
 from engine.transport import slab as slabs
 from engine.transport.sender import SHM_RETRY_NS, SPARE_SLOTS
-from engine.transport.slab import FOLDER, PAGE, Slab, SlabView, start_time, sweep_stale_slabs
-from engine.transport.wire import SLAB_NAME
+from engine.transport.slab import FOLDER, PAGE, Slab, SlabView, start_time
 from tests.contract.ends import Link, eventually, frame
 
-PIXELS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 Open = Callable[..., Link]
 
 
@@ -53,31 +47,6 @@ def own_slabs() -> list[str]:
     return sorted(path.name for path in FOLDER.glob(f"frameloom-{os.getpid()}-*"))
 
 
-def view_of(slab: Slab, released: Callable[[], None] = nothing) -> np.ndarray:
-    """The pixels of slot 0 as a reader sees them."""
-    return SlabView(slab.name).array(slab.offset(0), "float32", PIXELS.shape, released)
-
-
-# ---- leases
-
-
-def test_every_slot_is_leased_once(slab: Slab) -> None:
-    leases = [slab.lease() for _ in range(3)]
-
-    assert {slot for slot, _ in leases if slot is not None} == {0, 1, 2}
-    assert slab.lease() is None
-    assert not slab.idle
-
-
-def test_a_released_slot_comes_again_under_a_new_generation(slab: Slab) -> None:
-    leases = [slab.lease() for _ in range(3)]
-    slot, generation = leases[1]
-
-    assert slab.release(slot, generation)
-
-    assert slab.lease() == (slot, generation + 1)
-
-
 def test_only_the_lease_that_holds_a_slot_frees_it(slab: Slab) -> None:
     slot, generation = slab.lease()
 
@@ -87,74 +56,6 @@ def test_only_the_lease_that_holds_a_slot_frees_it(slab: Slab) -> None:
     assert slab.release(slot, generation)
     assert not slab.release(slot, generation), "a second time"
     assert slab.idle
-
-
-def test_reclaiming_frees_all_leases_and_makes_them_worthless(slab: Slab) -> None:
-    old = [slab.lease(), slab.lease()]
-    view = SlabView(slab.name)
-    assert [view.generation(slot) for slot, _ in old] == [generation for _, generation in old]
-
-    assert slab.reclaim() == 2
-
-    assert slab.idle
-    assert all(view.generation(slot) != generation for slot, generation in old)
-    assert not any(slab.release(*lease) for lease in old)
-    assert len({slab.lease() for _ in range(3)}) == 3
-
-
-def test_slots_do_not_overlap_and_lie_on_pages(slab: Slab) -> None:
-    offsets = [slab.offset(slot) for slot in range(3)]
-
-    assert [offset % PAGE for offset in offsets] == [0, 0, 0]
-    assert np.diff(offsets).tolist() == [slab.slot_bytes] * 2
-    assert slab.slot_bytes == PAGE
-    assert offsets[0] >= 3 * slabs.GENERATION_BYTES, "the generations lie in front"
-
-
-# ---- arrays
-
-
-def test_a_reader_sees_the_pixels_themselves(slab: Slab) -> None:
-    slab.lease()
-    array = view_of(slab)
-
-    slab.write(0, PIXELS)
-
-    np.testing.assert_array_equal(array, PIXELS)
-    assert not array.flags.owndata
-    assert not array.flags.writeable
-    with pytest.raises(ValueError, match="WRITEABLE"):
-        array.flags.writeable = True
-
-
-def test_a_slot_is_released_when_its_last_view_is_gone(slab: Slab) -> None:
-    released: list[bool] = []
-    array = view_of(slab, lambda: released.append(True))
-    corner = array[0, :1].view()
-
-    del array
-    assert released == []
-
-    del corner
-    assert released == [True]
-
-
-def test_arrays_outlive_the_name_and_the_view(slab: Slab) -> None:
-    slab.lease()
-    slab.write(0, PIXELS)
-    array = view_of(slab)
-
-    slab.unlink()
-
-    np.testing.assert_array_equal(array, PIXELS)
-    with pytest.raises(TransportError, match="cannot be opened"):
-        SlabView(slab.name)
-
-
-@pytest.mark.parametrize("offset", [-4, 1 << 20, 1 << 62])
-def test_no_array_outside_the_slab(slab: Slab, offset: int) -> None:
-    with pytest.raises(TransportError, match="outside"):
-        SlabView(slab.name).array(offset, "float32", PIXELS.shape, nothing)
 
 
 @pytest.mark.parametrize("slot", [-1, 1 << 20, 1 << 62])
@@ -175,53 +76,11 @@ def test_a_slab_that_is_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> N
         (FOLDER / name).unlink()
 
 
-# ---- files
-
-
-def test_a_slab_is_named_after_its_owner_and_private(slab: Slab) -> None:
-    mode = (FOLDER / slab.name).stat().st_mode
-
-    assert SLAB_NAME.fullmatch(slab.name)
-    assert slab.name.split("-")[1:3] == [str(os.getpid()), str(start_time(os.getpid()))]
-    assert stat.S_IMODE(mode) == 0o600
-
-
 def test_unlinking_twice_is_no_error(slab: Slab) -> None:
     slab.unlink()
     slab.unlink()
 
     assert own_slabs() == []
-
-
-def test_sweeping_removes_what_dead_owners_left(slab: Slab) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as owner:
-        started = start_time(owner.pid)
-        owner.communicate(b"\n")
-    dead = FOLDER / f"frameloom-{owner.pid}-{started}-0"
-    reused = FOLDER / f"frameloom-{os.getpid()}-{start_time(os.getpid()) + 1}-0"
-    foreign = FOLDER / "frameloom-of-somebody-else"
-    for path in (dead, reused, foreign):
-        path.touch()
-    try:
-        swept = sweep_stale_slabs()
-
-        assert {dead.name, reused.name} <= set(swept)
-        assert not dead.exists()
-        assert not reused.exists()
-        assert foreign.exists()
-        assert (FOLDER / slab.name).exists(), "its owner lives"
-    finally:
-        for path in (dead, reused, foreign):
-            path.unlink(missing_ok=True)
-
-
-def test_a_full_memory_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slabs, "os", full_shm())
-
-    with pytest.raises(TransportError, match=r"no room for a slab of 3 MiB.*shm-size"):
-        Slab(slots=3, slot_bytes=1 << 20)
-
-    assert own_slabs() == [], "nothing half-made stays"
 
 
 # ---- on an ipc link
