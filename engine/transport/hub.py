@@ -174,7 +174,7 @@ class Hub:
         else:
             self._calls.append(run)
             self._ring()
-            while not done.wait(CALL_PATIENCE_S):
+            while not done.wait(CALL_PATIENCE_S if self._thread.is_alive() else 0):
                 if not self._thread.is_alive():
                     raise TransportError("the hub does not run: start it first")
         if errors:
