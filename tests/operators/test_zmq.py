@@ -32,7 +32,7 @@ PATIENCE_S = 10.0
 LOOPBACK = "tcp://127.0.0.1:0"
 
 
-class Spot(Record, frozen=True):
+class ZmqSpot(Record, frozen=True):
     """A record of this test."""
 
     x_px: float
@@ -122,12 +122,12 @@ def test_a_frame_arrives_as_it_was(node: Build, tmp_path: Path, kind: str) -> No
     clock = pusher.ctx.clock
     captured_ns = clock.now_ns() - 30_000_000
     stamp = Stamp("theirs", 900, Fraction(1, 90_000), captured_ns, 7, 2, None, True, "00-aa")
-    sent = Frame(shade(9).data, shade(9).caps, stamp, (Spot(1.5),))
+    sent = Frame(shade(9).data, shade(9).caps, stamp, (ZmqSpot(1.5),))
     pusher.operator.process(sent)
     puller = pull(node, endpoint if kind == "ipc" else pusher.address)
     came = next_frame(puller)
     assert np.array_equal(came.data, sent.data)
-    assert (came.caps, came.records) == (sent.caps, (Spot(1.5),))
+    assert (came.caps, came.records) == (sent.caps, (ZmqSpot(1.5),))
     own = came.stamp
     assert (own.stream_id, own.seq, own.epoch) == ("mine", 0, 0)  # of the run that pulls
     assert (own.pts, own.time_base, own.synthetic, own.trace) == (
