@@ -96,6 +96,12 @@ class NodeParts:
     def is_source(self) -> bool:
         return not self.kind.inputs
 
+    @property
+    def stream_ids(self) -> set[str]:
+        """The streams that a source is producing now."""
+        lanes = [lane for lane in self.lanes if isinstance(lane, SourceLane)]
+        return {stream.stream_id for lane in lanes for stream in list(lane.streams)}
+
     def _outlets(self, stats: NodeStats) -> Outlets:
         ports: dict[str, list[Outbox]] = {port: [] for port in self.kind.outputs}
         for edge in self._plan.outputs_of(self.node.name):
@@ -151,8 +157,7 @@ class NodeParts:
             total.state = lane.stats.state
             total.error = lane.stats.error or total.error
         if self.is_source:
-            sources = [lane for lane in self.lanes if isinstance(lane, SourceLane)]
-            total.streams = sum(len(lane.streams) for lane in sources)
+            total.streams = len(self.stream_ids)
         return total
 
     def edges(self) -> dict[str, EdgeStats]:

@@ -19,6 +19,7 @@ from engine.errors import EngineError
 from engine.plan import Plan
 from engine.runtime import messages as m
 from engine.runtime.build import operator_class
+from engine.runtime.changes import Changes
 from engine.runtime.freshness import Freshness
 from engine.runtime.ledger import Ledger
 from engine.runtime.processes import Forkserver, kill
@@ -49,7 +50,7 @@ class WorkerState:
     incarnation: int = -1
     address: bytes = b""
     endpoint: str = ""
-    phase: str = "down"  # down | starting | listening | ready | done | failed
+    phase: str = "down"  # down | starting | listening | opening | ready | done | failed
     started_ns: int = 0
     heard_ns: int = 0
     backoff_ns: int = FIRST_BACKOFF_NS
@@ -96,6 +97,7 @@ class Run:
         self._began_ns = self._clock.now_ns()
         self._ended_ns: int | None = None
         self._epochs: dict[str, int] = {}
+        self._changes = Changes(plan)
         names = dict.fromkeys(node.worker for node in plan.nodes.values())
         self._workers = {name: WorkerState(name) for name in names}
         self._outgoing: deque[tuple[str | None, m.Message]] = deque()
@@ -280,14 +282,37 @@ class Run:
 
     def _introduce(self, state: WorkerState) -> None:
         """Tell a worker, or at the start everybody, where the others listen."""
-        endpoints = {w.name: w.endpoint for w in self._workers.values() if w.endpoint}
-        if state.incarnation > 0:
-            self._post(state, m.Peers(endpoints))
-            for other in self._workers.values():
-                if other is not state and other.phase == "ready":
-                    self._post(other, m.PeerBack(state.name, state.endpoint))
-        elif len(endpoints) == len(self._workers):
-            self._tell(None, m.Peers(endpoints))
+        workers = self._workers.values()
+        endpoints = {w.name: w.endpoint for w in workers if w.endpoint}
+        if state.incarnation == 0:
+            if len(endpoints) == len(workers):
+                for other in workers:
+                    self._remind(other, m.Peers(endpoints))
+            return
+        for other in workers:
+            if other is not state and other.phase in ("opening", "ready"):
+                self._post(other, m.PeerBack(state.name, state.endpoint))
+        for other in workers:  # one that began again at the same time may have waited for this one
+            if other.phase == "listening" and self._producers(other) <= endpoints.keys():
+                self._remind(other, m.Peers(endpoints))
+
+    def _producers(self, state: WorkerState) -> set[str]:
+        """The workers that this one gets frames from."""
+        placed = {node.name: node.worker for node in self.plan.nodes.values()}
+        return {placed[e.producer] for e in self.plan.edges if placed[e.consumer] == state.name}
+
+    def _remind(self, state: WorkerState, peers: m.Peers) -> None:
+        """Have a worker open its nodes, and tell it what has changed meanwhile."""
+        state.phase = "opening"
+        changes = list(self._changes.for_worker(state.name))
+        for epoch in (change for change in changes if isinstance(change, m.Epoch)):
+            self._post(state, epoch)
+        self._post(state, peers)
+        for other in self._workers.values():
+            if other.phase in ("done", "failed"):
+                self._post(state, m.PeerGone(other.name, final=True))
+        for change in changes:
+            self._post(state, change)
 
     def _relay_progress(self, state: WorkerState, message: m.Progress) -> None:
         for other in self._workers.values():
@@ -375,8 +400,8 @@ class Run:
                 state.start_at_ns = None
                 self._launch(state)
             silent_ns = now_ns - max(state.heard_ns, state.started_ns)
-            opening = state.phase in ("starting", "listening")  # loading weights may take its time
-            limit_ns = START_TIMEOUT_NS if opening else HEARTBEAT_TIMEOUT_NS
+            loading = state.phase in ("starting", "listening", "opening")  # weights take their time
+            limit_ns = START_TIMEOUT_NS if loading else HEARTBEAT_TIMEOUT_NS
             if state.pid and state.phase not in ("done", "failed") and silent_ns > limit_ns:
                 self._note("SILENT", "", "", f"worker '{state.name}' gave no sign; it is killed")
                 state.heard_ns = now_ns
@@ -428,12 +453,15 @@ class Run:
     def _send_outgoing(self) -> None:
         while self._outgoing:
             worker, message = self._outgoing.popleft()
+            self._changes.remember(message, going=self._going)
+            told = ("opening", "ready")  # others hear of changes when it is their turn to open
             if isinstance(message, m.Stop):
                 patience_ns = DRAIN_TIMEOUT_NS if message.drain else DRAIN_TIMEOUT_NS // 3
                 due_ns = self._clock.now_ns() + patience_ns
                 self._stop_at_ns = min(self._stop_at_ns or due_ns, due_ns)
             for state in self._workers.values():
-                if worker in (None, state.name) and state.address:
+                stopping = isinstance(message, m.Stop) and state.address
+                if worker in (None, state.name) and (stopping or state.phase in told):
                     self._post(state, message)
                 elif isinstance(message, m.Stop) and state.start_at_ns is not None:
                     state.start_at_ns = None

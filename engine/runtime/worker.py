@@ -283,7 +283,10 @@ class Worker:
 
     def _on_add_stream(self, message: m.AddStream) -> None:
         parts = self._parts.get(message.node)
-        if parts is None or not parts.is_source:
+        if parts is None or not parts.is_source or self._stopping:
+            return
+        if message.stream_id in parts.stream_ids:
+            self.report("BAD_STREAM", message.node, message.stream_id, "there is one of that name")
             return
         config = parts.node.config | msgspec.msgpack.decode(message.config)
         try:
