@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
+
+from msgspec.structs import replace
 
 from engine.plan import Plan
 from engine.runtime.build import fold
@@ -13,7 +16,10 @@ RATE_WINDOW_NS = 1_000_000_000
 
 
 class Ledger:
-    """Adds up heartbeats. What a dead worker had counted is kept; what it held is `peer_lost`."""
+    """Adds up heartbeats. What a dead worker had counted is kept; what it held is `peer_lost`.
+
+    Nothing that a snapshot holds is changed later: other threads read it without a lock.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -56,27 +62,22 @@ class Ledger:
             self._deaths += 1
             for name, node in self._nodes.items():
                 if node.worker == worker:
-                    node.restarts += 1
-                    node.state = "retrying"
-                    self._past_nodes[name] = node
+                    past = replace(node, restarts=node.restarts + 1, state="retrying")
+                    self._nodes[name] = self._past_nodes[name] = past
             for edge in self._plan.edges:
                 if self._plan.nodes[edge.producer].worker == worker:
-                    stats = self._edges[edge.id]
-                    lost = stats.in_flight
-                    if lost:
-                        stats.drops["peer_lost"] = stats.drops.get("peer_lost", 0) + lost
-                    stats.in_flight = stats.depth = 0
-                    self._past_edges[edge.id] = stats
-            self._workers[worker].state = "restarting"
+                    stats = _without_in_flight(self._edges[edge.id])
+                    self._edges[edge.id] = self._past_edges[edge.id] = stats
+            self._workers[worker] = replace(self._workers[worker], state="restarting")
 
-    def left(self, worker: str, state: str) -> None:
+    def left(self, worker: str, state: Literal["stopped", "failed"]) -> None:
         """The worker has ended for good."""
         with self._lock:
-            self._workers[worker].state = "stopped" if state == "stopped" else "failed"
+            self._workers[worker] = replace(self._workers[worker], state=state)
             if state == "failed":
-                for node in self._nodes.values():
+                for name, node in self._nodes.items():
                     if node.worker == worker:
-                        node.state = "failed"
+                        self._nodes[name] = replace(node, state="failed")
 
     @property
     def degraded(self) -> bool:
@@ -113,6 +114,14 @@ class Ledger:
             since_ns, before = now_ns, count
         self._rates[name] = (since_ns, before, rate)
         return rate
+
+
+def _without_in_flight(edge: EdgeStats) -> EdgeStats:
+    """What was under way or waiting is lost."""
+    drops = dict(edge.drops)
+    if edge.in_flight:
+        drops["peer_lost"] = drops.get("peer_lost", 0) + edge.in_flight
+    return replace(edge, drops=drops, in_flight=0, depth=0)
 
 
 def _add(edge: EdgeStats, past: EdgeStats) -> None:
