@@ -132,8 +132,9 @@ class SourceLane(threading.Thread):
         self._close(stream)
         self.stats.restarts += 1
         self.stats.state = "retrying"
-        while not stream.is_open and not stream.ctx.stop.is_set() and not self._host.aborted:
-            self._host.clock.wait(stream.ctx.stop, stream.retry_ns)
+        while not stream.is_open and not self._host.aborted:
+            if self._host.clock.wait(stream.ctx.stop, stream.retry_ns):
+                return  # to open what is gone would hold up the end for as long as its time-out
             stream.retry_ns = min(stream.retry_ns * 2, LONGEST_RETRY_NS)
             try:
                 stream.operator.open(stream.ctx)
