@@ -119,6 +119,7 @@ class FakeHost:
         self.failures: list[tuple[str, str, str]] = []  # node, stream, error
         self.reached: dict[str, int] = {}
         self.ended: list[Any] = []
+        self.over: list[str] = []  # streams that sources have ended
         self.published: list[tuple[str, bytes]] = []
 
     def epoch_of(self, stream_id: str) -> int:
@@ -138,6 +139,9 @@ class FakeHost:
 
     def admit(self, node: str, stream_id: str, seq: int) -> bool:
         return self.admits(seq)
+
+    def stream_ended(self, stream_id: str) -> None:
+        self.over.append(stream_id)
 
     def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
         self.failures.append((node, stream_id, str(error)))
