@@ -37,6 +37,7 @@ _NAME_OF_DTYPE = {np.dtype(name): name for name in DTYPE_NAMES}
 KNOWN_CAUSES = frozenset(CAUSES)
 SLAB_NAME = re.compile(r"frameloom-[0-9]+-[0-9]+-[0-9]+")
 CAPS_CACHED = 64
+AGE_BINS = 1000  # a longer age than any clock can show
 
 
 class Hello(Struct, frozen=True, tag="hello", array_like=True):
@@ -195,6 +196,11 @@ def check_ack(ack: Ack, outstanding: int) -> None:
         raise TransportError(
             f"an ack for {ack.credits} frames, {settled} accounted for; {outstanding} are out"
         )
+    bins = ack.age.bins
+    measured = sum(bins.values())
+    sound = all(0 <= index < AGE_BINS and count > 0 for index, count in bins.items())
+    if not (sound and measured == ack.age.count <= ack.credits):
+        raise TransportError(f"an ack with {measured} ages for {ack.credits} frames")
 
 
 def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) -> Frame:

@@ -117,6 +117,32 @@ def test_an_ack_settles_only_what_is_out(credit: int, consumed: int, drops: dict
     assert wire.KNOWN_CAUSES.issuperset(drops)
 
 
+@pytest.mark.parametrize(
+    "age",
+    [
+        Histogram({10**6: 1}, 1, 5),  # later, a percentile would overflow
+        Histogram({-1: 1}, 1, 5),
+        Histogram({wire.AGE_BINS: 1}, 1, 5),
+        Histogram({5: -1, 6: 2}, 1, 5),
+        Histogram({5: 1, 6: 0}, 1, 5),
+        Histogram({5: 1}, 2, 5),
+        Histogram({}, 1, 5),
+        Histogram({5: 3}, 3, 5),  # of more frames than are settled
+    ],
+)
+def test_ages_that_cannot_be_are_refused(age: Histogram) -> None:
+    with pytest.raises(TransportError, match="ages"):
+        wire.check_ack(wire.Ack(EDGE.id, SESSION, 2, 2, {}, [], age), outstanding=3)
+
+
+@pytest.mark.parametrize("age_ns", [-5, 0, 1, 40_000_000, 2**63 - 1])
+def test_every_age_that_a_clock_can_show_is_accepted(age_ns: int) -> None:
+    age = Histogram()
+    age.add(age_ns)
+
+    wire.check_ack(wire.Ack(EDGE.id, SESSION, 1, 0, {"late": 1}, [], age), outstanding=1)
+
+
 def _read(data: bytes) -> None:
     """What a consumer and a producer do with a message. Nothing but TransportError may come out."""
     try:
