@@ -25,8 +25,15 @@ class Outlets:
         self._records = records  # how many of each class left, by name
 
     def send_result(self, result: Any, source: Frame | None) -> None:
-        """Send what `process` returned; ports that stay empty get the watermark of `source`."""
+        """Send what `process` returned; ports that stay empty get the watermark of `source`.
+
+        TypeError, and nothing is sent, when it is not what the node said it gives.
+        """
         named = split_result(result, list(self._ports))
+        unknown = ", ".join(named.keys() - self._ports.keys())
+        if unknown:
+            has = ", ".join(self._ports) or "none"
+            raise TypeError(f"process returned something for output {unknown}; there is {has}")
         for port, boxes in self._ports.items():
             frames = named.get(port, ())
             for frame in frames:
@@ -86,9 +93,11 @@ def split_result(result: Any, ports: list[str]) -> dict[str, tuple[Frame, ...]]:
 def _frames(value: Any) -> tuple[Frame, ...]:
     if isinstance(value, Frame):
         return (value,)
-    if isinstance(value, Batch):
-        return tuple(value.frames)
-    if isinstance(value, list):
-        return tuple(value)
+    if isinstance(value, Batch | list):
+        frames = tuple(value.frames if isinstance(value, Batch) else value)
+        for item in frames:
+            if not isinstance(item, Frame):
+                raise TypeError(f"process returned {type(item).__name__} among frames, not Frame")
+        return frames
     message = f"process returned {type(value).__name__}; Frame, Batch, list or NamedTuple expected"
     raise TypeError(message)
