@@ -38,6 +38,8 @@ KNOWN_CAUSES = frozenset(CAUSES)
 SLAB_NAME = re.compile(r"frameloom-[0-9]+-[0-9]+-[0-9]+")
 CAPS_CACHED = 64
 AGE_BINS = 1000  # a longer age than any clock can show
+MAX_PTS_NS = 1 << 62  # 146 years: what leaves here must fit into 64 bits again
+MAX_CLOCK_NS = 1 << 58  # 9 years since boot; the ages of a whole window still have a sum
 
 
 class Hello(Struct, frozen=True, tag="hello", array_like=True):
@@ -214,9 +216,10 @@ def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) ->
 
 def mark_of(stamp: WireStamp) -> Watermark | None:
     """The watermark of a frame that cannot be used; None when its time makes no sense either."""
-    if min(stamp.tick) <= 0:
+    try:
+        pts_ns = _pts_ns(stamp)
+    except ValueError:
         return None
-    pts_ns = rescale_pts(stamp.pts, Fraction(*stamp.tick), NANOSECONDS)
     return Watermark(stamp.stream_id, stamp.seq, pts_ns)
 
 
@@ -240,16 +243,26 @@ def _stamp_to_wire(stamp: Stamp, now_ns: int | None) -> WireStamp:
 
 
 def _stamp(wire: WireStamp, now_ns: int) -> Stamp:
-    if min(wire.tick) <= 0:
-        raise ValueError(f"a tick of {wire.tick[0]}/{wire.tick[1]} s")
+    _pts_ns(wire)
     capture_ns, deadline_ns = wire.capture_ns, wire.deadline_ns
     if wire.relative:
         capture_ns = now_ns - capture_ns
         deadline_ns = None if deadline_ns is None else now_ns + deadline_ns
+    if max(abs(capture_ns), abs(deadline_ns or 0)) > MAX_CLOCK_NS:
+        raise ValueError(f"captured at {capture_ns} ns, due at {deadline_ns} ns")
     return Stamp(
         wire.stream_id, wire.pts, Fraction(*wire.tick), capture_ns, wire.seq, wire.epoch,
         deadline_ns, wire.synthetic, wire.trace,
     )  # fmt: skip
+
+
+def _pts_ns(wire: WireStamp) -> int:
+    if min(wire.tick) <= 0:
+        raise ValueError(f"a tick of {wire.tick[0]}/{wire.tick[1]} s")
+    pts_ns = rescale_pts(wire.pts, Fraction(*wire.tick), NANOSECONDS)
+    if abs(pts_ns) > MAX_PTS_NS:
+        raise ValueError(f"a pts of {pts_ns} ns")
+    return pts_ns
 
 
 def _caps_raw(caps: Caps) -> msgspec.Raw:
