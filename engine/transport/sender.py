@@ -162,7 +162,10 @@ class Sender:
         return [header]
 
     def _tell(self, signal: Signal | None) -> None:
-        self._ready.append([wire.encode(wire.SignalHeader(self.edge.id, self._session, signal))])
+        try:
+            self._ready.append([wire.signal_header(signal, self.edge.id, self._session)])
+        except TransportError:  # a time that no message can hold: the next one will do
+            self.outbox.malformed += 1
 
     def _slab_for(self, nbytes: int) -> Slab | None:
         """A slab whose slots are large enough; None while there is no room for one."""

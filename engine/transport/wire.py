@@ -16,6 +16,7 @@ from engine.errors import TransportError
 from engine.frame import (
     Discontinuity,
     Frame,
+    Signal,
     StreamEnd,
     Watermark,
     record_from_wire,
@@ -37,6 +38,7 @@ _NAME_OF_DTYPE = {np.dtype(name): name for name in DTYPE_NAMES}
 KNOWN_CAUSES = frozenset(CAUSES)
 SLAB_NAME = re.compile(r"frameloom-[0-9]+-[0-9]+-[0-9]+")
 CAPS_CACHED = 64
+UNWRITABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 AGE_BINS = 1000  # a longer age than any clock can show
 MAX_PTS_NS = 1 << 62  # 146 years: what leaves here must fit into 64 bits again
 MAX_CLOCK_NS = 1 << 58  # 9 years since boot; the ages of a whole window still have a sum
@@ -159,23 +161,36 @@ def frame_header(
     """The header of a frame. `relative_to_ns` is the time now for a link to another host."""
     if frame.nbytes > MAX_PAYLOAD_BYTES:
         raise TransportError(f"{frame.nbytes} bytes of pixels; {MAX_PAYLOAD_BYTES} are allowed")
-    header = FrameHeader(
-        edge=edge,
-        session=session,
-        stamp=_stamp_to_wire(frame.stamp, relative_to_ns),
-        caps=_caps_raw(frame.caps),
-        dtype=_dtype_name(frame.data.dtype),
-        shape=frame.data.shape,
-        slot=slot,
-        records=[record_to_wire(record) for record in frame.records],
-    )
-    data = encode(header)
+    try:
+        header = FrameHeader(
+            edge=edge,
+            session=session,
+            stamp=_stamp_to_wire(frame.stamp, relative_to_ns),
+            caps=_caps_raw(frame.caps),
+            dtype=_dtype_name(frame.data.dtype),
+            shape=frame.data.shape,
+            slot=slot,
+            records=[record_to_wire(record) for record in frame.records],
+        )
+        data = encode(header)
+    except UNWRITABLE as error:
+        raise TransportError(f"frame of {frame.stamp.stream_id} cannot be sent: {error}") from error
     if len(data) > MAX_HEADER_BYTES:
         raise TransportError(
             f"frame {frame.stamp.seq} of {frame.stamp.stream_id}: {len(frame.records)} records"
             f" take {len(data)} bytes; a header may have {MAX_HEADER_BYTES}"
         )
     return data
+
+
+def signal_header(signal: Signal | None, edge: str, session: str) -> bytes:
+    """The header of a signal. What is no text in an error message is replaced."""
+    if isinstance(signal, StreamEnd) and signal.error is not None:
+        signal = StreamEnd(signal.stream_id, signal.error.encode(errors="replace").decode())
+    try:
+        return encode(SignalHeader(edge, session, signal))
+    except UNWRITABLE as error:
+        raise TransportError(f"{signal} cannot be sent: {error}") from error
 
 
 def checked_nbytes(header: FrameHeader) -> int:
