@@ -218,6 +218,8 @@ def check_ack(ack: Ack, outstanding: int) -> None:
     sound = all(0 <= index < AGE_BINS and count > 0 for index, count in bins.items())
     if not (sound and measured == ack.age.count <= ack.credits):
         raise TransportError(f"an ack with {measured} ages for {ack.credits} frames")
+    if ack.malformed < 0:
+        raise TransportError(f"an ack with {ack.malformed} refused messages")
 
 
 def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) -> Frame:

@@ -156,6 +156,13 @@ def test_ages_that_cannot_be_are_refused(age: Histogram) -> None:
         wire.check_ack(wire.Ack(EDGE.id, SESSION, 2, 2, {}, [], age), outstanding=3)
 
 
+def test_a_count_of_refused_messages_does_not_fall() -> None:
+    ack = wire.Ack(EDGE.id, SESSION, 0, 0, {}, [], Histogram(), malformed=-1)
+
+    with pytest.raises(TransportError, match="refused"):
+        wire.check_ack(ack, outstanding=0)
+
+
 @pytest.mark.parametrize("age_ns", [-5, 0, 1, 40_000_000, 2**63 - 1])
 def test_every_age_that_a_clock_can_show_is_accepted(age_ns: int) -> None:
     age = Histogram()
