@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -27,6 +29,23 @@ ENVIRONMENT = {
 }
 PRELOADED = ("numpy", "cv2", "zmq", "msgspec", "engine.runtime.worker")
 START_TIMEOUT_S = 60
+FIRST_BACKOFF_NS = 100_000_000
+
+
+@dataclass
+class WorkerState:
+    """What the supervisor knows of one worker."""
+
+    name: str
+    pid: int = 0
+    incarnation: int = -1
+    address: bytes = b""
+    endpoint: str = ""
+    phase: str = "down"  # down | starting | listening | opening | ready | done | failed
+    started_ns: int = 0
+    heard_ns: int = 0
+    backoff_ns: int = FIRST_BACKOFF_NS
+    start_at_ns: int | None = None
 
 
 class Forkserver:
@@ -61,8 +80,12 @@ class Forkserver:
         return self._wait_for("pid")
 
     def exits(self) -> Iterator[tuple[int, int]]:
-        """(pid, status) of workers that have ended; status is negative for a signal."""
-        self._read()
+        """(pid, status) of workers that have ended; status is negative for a signal. Never waits.
+
+        To be asked also when nothing is readable: an exit may have come with the answer to `spawn`.
+        """
+        if select.select([self.fileno()], [], [], 0)[0]:
+            self._read()
         messages, self._unread = self._unread, []
         for message in messages:
             if "exited" in message:

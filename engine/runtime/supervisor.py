@@ -22,7 +22,7 @@ from engine.runtime.build import operator_class
 from engine.runtime.changes import Changes
 from engine.runtime.freshness import Freshness
 from engine.runtime.ledger import Ledger
-from engine.runtime.processes import Forkserver, kill
+from engine.runtime.processes import FIRST_BACKOFF_NS, Forkserver, WorkerState, kill
 from engine.telemetry.stats import RunEvent, RunSnapshot
 from engine.transport.slab import sweep_stale_slabs
 
@@ -31,30 +31,14 @@ START_TIMEOUT_NS = 60_000_000_000
 DRAIN_TIMEOUT_NS = 10_000_000_000
 HEARTBEAT_TIMEOUT_NS = 10_000_000_000
 STUCK_MS = 30_000.0
-FIRST_BACKOFF_NS = 100_000_000
 LONGEST_BACKOFF_NS = 30_000_000_000
 CALM_NS = 60_000_000_000  # a worker that held this long starts again without delay
 EVENTS_KEPT = 200
+LAST_WORDS_NS = 1_000_000_000
 
 EXIT_OK = 0
 EXIT_FAILED = 1  # a node, a stream or a worker failed for good
 EXIT_DEGRADED = 3  # came to its end, but frames were quarantined or lost with a worker
-
-
-@dataclass
-class WorkerState:
-    """What the supervisor knows of one worker."""
-
-    name: str
-    pid: int = 0
-    incarnation: int = -1
-    address: bytes = b""
-    endpoint: str = ""
-    phase: str = "down"  # down | starting | listening | opening | ready | done | failed
-    started_ns: int = 0
-    heard_ns: int = 0
-    backoff_ns: int = FIRST_BACKOFF_NS
-    start_at_ns: int | None = None
 
 
 @dataclass
@@ -203,13 +187,11 @@ class Run:
         poller.register(self._forkserver.fileno(), zmq.POLLIN)
         try:
             while not self._gone:
-                ready = dict(poller.poll(POLL_MS))
+                poller.poll(POLL_MS)
                 while self._router.poll(0):
-                    address, *parts = self._router.recv_multipart()
-                    self._hear(address, parts)
-                if self._forkserver.fileno() in ready:
-                    for pid, status in self._forkserver.exits():
-                        self._exited(pid, status)
+                    self._hear(*self._router.recv_multipart())
+                for pid, status in self._forkserver.exits():
+                    self._exited(pid, status)
                 self._send_outgoing()
                 self._look()
         except EngineError as error:
@@ -219,7 +201,7 @@ class Run:
             self.started.set()
             self.finished.set()
 
-    def _hear(self, address: bytes, parts: list[bytes]) -> None:
+    def _hear(self, address: bytes, *parts: bytes) -> None:
         try:
             name, _, incarnation = parts[0].decode().rpartition(":")
             state = self._workers[name]
@@ -257,7 +239,10 @@ class Run:
         if isinstance(message, m.Listening):
             state.endpoint = message.endpoint
             state.phase = "listening"
-            self._introduce(state)
+            if self._stop_at_ns is None:
+                self._introduce(state)
+            else:
+                self._post(state, m.Stop(drain=False))
         elif isinstance(message, m.Ready):
             state.phase = "ready"
             if self._going:
@@ -326,6 +311,10 @@ class Run:
         if state is None:
             return
         state.pid = 0
+        patience_ns = self._clock.now_ns() + (LAST_WORDS_NS if status == 0 else 0)
+        while state.phase not in ("done", "failed") and self._clock.now_ns() < patience_ns:
+            if self._router.poll(POLL_MS):  # it has said so, but pipes are faster than sockets
+                self._hear(*self._router.recv_multipart())
         if state.phase in ("done", "failed"):
             self._ledger.left(state.name, "stopped" if state.phase == "done" else "failed")
             return
@@ -453,19 +442,28 @@ class Run:
     def _send_outgoing(self) -> None:
         while self._outgoing:
             worker, message = self._outgoing.popleft()
-            self._changes.remember(message, going=self._going)
-            told = ("opening", "ready")  # others hear of changes when it is their turn to open
             if isinstance(message, m.Stop):
-                patience_ns = DRAIN_TIMEOUT_NS if message.drain else DRAIN_TIMEOUT_NS // 3
-                due_ns = self._clock.now_ns() + patience_ns
-                self._stop_at_ns = min(self._stop_at_ns or due_ns, due_ns)
-            for state in self._workers.values():
-                stopping = isinstance(message, m.Stop) and state.address
-                if worker in (None, state.name) and (stopping or state.phase in told):
+                self._stop(message)
+                continue
+            self._changes.remember(message, going=self._going)
+            for state in self._workers.values():  # the others are told when they open their nodes
+                if worker in (None, state.name) and state.phase in ("opening", "ready"):
                     self._post(state, message)
-                elif isinstance(message, m.Stop) and state.start_at_ns is not None:
+
+    def _stop(self, message: m.Stop) -> None:
+        drain = message.drain and self._going  # before that nothing is inside
+        due_ns = self._clock.now_ns() + (DRAIN_TIMEOUT_NS if drain else DRAIN_TIMEOUT_NS // 3)
+        self._stop_at_ns = min(self._stop_at_ns or due_ns, due_ns)
+        for state in self._workers.values():
+            if state.phase in ("opening", "ready"):
+                self._post(state, m.Stop(drain))
+            elif state.phase in ("down", "starting", "listening"):  # it is not worth waiting for
+                if state.start_at_ns is not None:
                     state.start_at_ns = None
                     state.phase = "failed"
+                elif state.phase == "listening":
+                    self._post(state, m.Stop(drain=False))
+                self._broadcast_gone(state, final=True)
 
     def _post(self, state: WorkerState, message: m.Message) -> None:
         self._router.send_multipart([state.address, m.encode(message)])

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,17 +246,15 @@ class Worker:
                     lane.bell.set()
 
     def _on_peer_gone(self, message: m.PeerGone) -> None:
+        if not message.final:
+            return  # see `_on_control`
+        self._free_what_it_held(message.worker)
         for edge in self._plan.edges:
-            if self._plan.nodes[edge.consumer].worker == message.worker:
-                parts = self._parts.get(edge.producer)
-                if parts is None:
-                    continue
-                self._hub.peer_gone(edge.id)
-                if message.final:
-                    parts.outboxes[edge.id].abandon()
-        if message.final:
-            for inbox in self._remote.get(message.worker, ()):
-                inbox.close()
+            parts = self._parts.get(edge.producer)
+            if parts is not None and self._plan.nodes[edge.consumer].worker == message.worker:
+                parts.outboxes[edge.id].abandon()
+        for inbox in self._remote.get(message.worker, ()):
+            inbox.close()
 
     def _on_peer_back(self, message: m.PeerBack) -> None:
         for inbox in self._remote.get(message.worker, ()):
@@ -347,7 +346,18 @@ class Worker:
         return m.Heartbeat(worker_stats(self._name, self.incarnation), nodes, edges, stuck, final)
 
     def _on_control(self, parts: list[bytes]) -> None:
-        self._commands.put(bytes(parts[-1]))
+        payload = bytes(parts[-1])
+        with suppress(msgspec.DecodeError):  # the main thread will say so
+            message = m.decode_to_worker(payload)
+            if isinstance(message, m.PeerGone) and not message.final:
+                self._free_what_it_held(message.worker)
+        self._commands.put(payload)
+
+    def _free_what_it_held(self, worker: str) -> None:
+        """At once, in the I/O thread: later its next life might have said hello already."""
+        for edge in self._plan.edges:
+            if self._plan.nodes[edge.consumer].worker == worker and edge.producer in self._parts:
+                self._hub.peer_gone(edge.id)
 
     def _send(self, message: m.Message) -> None:
         self._hub.send_control([self._identity, m.encode(message)])
