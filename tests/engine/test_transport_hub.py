@@ -18,7 +18,6 @@ from engine.frame import Discontinuity, Frame
 from engine.transport import wire
 from engine.transport.epochs import EpochTable
 from engine.transport.hub import PARTS_AT_ONCE, Hub
-from engine.transport.keys import KeyRing, new_keypair, public_key
 from engine.transport.outbox import Outbox
 from engine.transport.slab import FOLDER
 from tests.contract.ends import EDGE, PATIENCE_S, Link, eventually, frame, never
@@ -234,35 +233,3 @@ def test_an_edge_is_served_until_it_is_not(tmp_path: Path) -> None:
         assert not link.producer.attached(link.edge.id)
     finally:
         link.close()
-
-
-def test_keys_are_made_once_and_kept_secret(tmp_path: Path) -> None:
-    public, secret = new_keypair(tmp_path / "keys", "me")
-    assert secret.stat().st_mode & 0o777 == 0o600
-    assert public.parent.stat().st_mode & 0o777 == 0o700
-    ring = KeyRing.load(tmp_path / "keys")
-    assert ring.allowed == {ring.public}
-    assert ring.public == public_key(tmp_path / "keys", "me")
-    assert ring.secret.decode() not in repr(ring)
-    with pytest.raises(TransportError, match="never overwritten"):
-        new_keypair(tmp_path / "keys", "me")
-
-
-def test_bad_key_folders_are_explained(tmp_path: Path) -> None:
-    with pytest.raises(TransportError, match=r"0 secret keys.*keygen"):
-        KeyRing.load(tmp_path)
-    _, secret = new_keypair(tmp_path, "me")
-    secret.chmod(0o644)
-    with pytest.raises(TransportError, match="chmod 600"):
-        KeyRing.load(tmp_path)
-    secret.chmod(0o600)
-    (tmp_path / "friend.public").write_text("too short")
-    with pytest.raises(TransportError, match="9 characters instead of 40"):
-        KeyRing.load(tmp_path)
-    (tmp_path / "friend.public").unlink()
-    (tmp_path / "me.public").unlink()
-    with pytest.raises(TransportError, match="missing beside"):
-        KeyRing.load(tmp_path)
-    new_keypair(tmp_path, "other")
-    with pytest.raises(TransportError, match="2 secret keys"):
-        KeyRing.load(tmp_path)
