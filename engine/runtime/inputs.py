@@ -39,7 +39,12 @@ class Inputs(Protocol):
         """How long the lane may sleep unless the bell rings; None means until it rings."""
 
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """No work or signal is left, and none will come."""
+
+    @property
+    def closed(self) -> bool:
+        """Finished, and nothing more will come at the `Latest` ports either."""
 
 
 def make_inputs(
@@ -69,15 +74,23 @@ class Side:
         self._inboxes = inboxes
 
     def refresh(self) -> bool:
-        """Take what has come. True once every connected port has had a value."""
+        """Take what has come. True once every connected port has had a value.
+
+        A back edge is not waited for: its first value is made of what goes out here.
+        """
         for name, inbox in self._inboxes.items():
             while (item := inbox.take()) is not None:
                 if isinstance(item, Frame):
                     self._values[name].value = item
         return all(
-            self._values[name].value is not None or inbox.closed
+            self._values[name].value is not None or inbox.closed or inbox.edge.back_edge
             for name, inbox in self._inboxes.items()
         )
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return all(inbox.closed for inbox in self._inboxes.values())
 
     @property
     def arguments(self) -> dict[str, Latest[Frame]]:
@@ -108,6 +121,10 @@ class SingleInputs:
     @property
     def finished(self) -> bool:
         return self._inbox.closed
+
+    @property
+    def closed(self) -> bool:
+        return self.finished and self._side.closed
 
 
 class BatchInputs:
@@ -160,6 +177,10 @@ class BatchInputs:
     @property
     def finished(self) -> bool:
         return self._inbox.closed and not self._frames and self._signal is None
+
+    @property
+    def closed(self) -> bool:
+        return self.finished and self._side.closed
 
 
 class Queues:
@@ -339,6 +360,10 @@ class ManyInputs:
     @property
     def finished(self) -> bool:
         return self._queues.finished
+
+    @property
+    def closed(self) -> bool:
+        return self.finished and self._side.closed
 
 
 class MergeInputs(ManyInputs):

@@ -292,21 +292,20 @@ class NodeLane(threading.Thread):
                 self._outlets.signal(StreamEnd(stream_id, "ended without a StreamEnd"))
         self._close()
         self._outlets.close()
-        if self._failed:
-            self._drain_inputs()
-        else:
+        if not self._failed:
             self.stats.state = "finished"
+        self._drain_inputs()
         self._host.lane_ended(self)
 
     def _drain_inputs(self) -> None:
-        """A failed node keeps taking, so that nobody upstream waits for it."""
+        """A node that is over keeps taking, so that nobody upstream waits for it."""
         while not self._host.aborted and self._host.going:
             self.bell.clear()
             step = self._inputs.next(self._host.clock.now_ns())
             if isinstance(step, Work):
                 self._pass_by(step)
             elif step is None:
-                if self._inputs.finished:
+                if self._inputs.closed:
                     return
                 self.bell.wait()
 
