@@ -40,6 +40,11 @@ class Ledger:
         self._rates: dict[str, tuple[int, int, float]] = {}  # id -> (time, count, per second)
         self._deaths = 0
 
+    def started(self, worker: str, pid: int, restarts: int) -> None:
+        """A process for the worker has been made."""
+        with self._lock:
+            self._workers[worker] = WorkerStats(worker=worker, pid=pid, restarts=restarts)
+
     def update(self, worker: str, beat: Heartbeat, now_ns: int) -> None:
         with self._lock:
             self._workers[worker] = beat.stats

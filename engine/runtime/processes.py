@@ -28,7 +28,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
 PRELOADED = ("numpy", "cv2", "zmq", "msgspec", "engine.runtime.worker")
-START_TIMEOUT_S = 60
 FIRST_BACKOFF_NS = 100_000_000
 
 

@@ -426,6 +426,7 @@ class Run:
             keep_open=self._keep_open,
         )
         state.pid = self._forkserver.spawn(request)
+        self._ledger.started(state.name, state.pid, state.incarnation)
 
     def _modules(self) -> list[str]:
         """Modules to import before forking: the operators' and what these name as needed."""
