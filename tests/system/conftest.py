@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,6 @@ def short_tempdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
     left = [path.name for path in folder.iterdir()]
+    shutil.rmtree(folder)
     if left:
         pytest.fail(f"left behind in the temporary folder: {left}")
-    folder.rmdir()
