@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +45,13 @@ def wait_for_frames(run: Run, seconds: float, **counts: int) -> None:
         seconds,
         f"{counts} frames more; {run.snapshot().events}",
     )
+
+
+def kill_worker(run: Run, name: str) -> None:
+    """End a worker's process as the kernel would that is out of memory."""
+    pid = run.snapshot().workers[name].pid
+    assert pid > 1, f"worker '{name}' has not said its pid yet"  # 0 would be this test's own group
+    os.kill(pid, signal.SIGKILL)
 
 
 def finish(run: Run, seconds: float = 8) -> RunResult:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 
 from engine.runtime.supervisor import Run
 from tests.engine.graphs import plan_of
-from tests.system.faults import assert_settled, finish, op, records, wait_for
+from tests.system.faults import assert_settled, finish, kill_worker, op, records, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_tempdir")]
 PLACED = pytest.mark.parametrize("worker", ["main", "far"])
@@ -50,7 +48,7 @@ def test_one_value_serves_many_frames_and_the_end_waits_for_none(
 def test_a_node_goes_on_when_who_steers_dies(tmp_path: Path) -> None:
     with Run(plan_of(steered("far"), mode="live"), tmp_path) as run:
         wait_for(lambda: 10 in values(tmp_path), 10, "steered by the 11th frame")
-        os.kill(run.snapshot().workers["far"].pid, signal.SIGKILL)
+        kill_worker(run, "far")
         wait_for(lambda: values(tmp_path)[-1] < 10, 3, "the second life, which counts from 0")
         result = finish(run, 4)
     assert result.exit_code == 3, result.failures

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from tests.system.faults import (
     codes,
     finish,
     frames,
+    kill_worker,
     op,
     records,
     wait_for,
@@ -37,10 +36,6 @@ def live(middle: dict[str, Any], worker: str = "main", fps: int = 100, **top: An
         "rec": op("Recorder", {"frames": "node"}, worker=worker),
     }
     return plan_of(nodes, mode="live", **top)
-
-
-def kill_worker(run: Run, name: str) -> None:
-    os.kill(run.snapshot().workers[name].pid, signal.SIGKILL)
 
 
 def is_tripled(path: Path) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from tests.system.faults import (
     codes,
     finish,
     frames,
+    kill_worker,
     op,
     records,
     wait_for,
@@ -45,7 +44,7 @@ def test_each_worker_of_a_live_graph_may_be_killed(tmp_path: Path) -> None:
         wait_for_frames(run, 10, **everybody)
         for worker, unconcerned in (("a", "b"), ("b", "c"), ("c", "a")):
             before = run.snapshot().workers[worker]
-            os.kill(before.pid, signal.SIGKILL)
+            kill_worker(run, worker)
             wait_for_frames(run, 3, **{f"cam-{unconcerned}": 10, f"rec-{unconcerned}": 10})
             wait_for_frames(run, 3, **everybody)
             after = run.snapshot().workers[worker]
@@ -73,7 +72,7 @@ def test_who_stays_is_told_of_the_break(tmp_path: Path) -> None:
     with Run(plan, tmp_path) as run:
         wait_for_frames(run, 10, rec=20)
         assert "reset" not in (tmp_path / "seen.txt").read_text()
-        os.kill(run.snapshot().workers["b"].pid, signal.SIGKILL)
+        kill_worker(run, "b")
         sent = frames(run, "cam")
         wait_for(lambda: "reset cam" in (tmp_path / "seen.txt").read_text(), 3, "a reset")
         wait_for_frames(run, 3, rec=20)
