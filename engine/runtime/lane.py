@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -23,6 +23,12 @@ from engine.telemetry.stats import NodeStats
 
 FIRST_RETRY_NS = 500_000_000
 LONGEST_RETRY_NS = 10_000_000_000
+
+
+def may_open_later(error: Exception, host: LaneHost) -> TypeGuard[OperatorError]:
+    """Whether a node that could not open is tried again: live, and not before the first start."""
+    again = host.mode == "live" and (host.incarnation > 0 or host.going)
+    return again and isinstance(error, OperatorError) and not error.permanent
 
 
 class NodeLane(threading.Thread):
@@ -67,8 +73,9 @@ class NodeLane(threading.Thread):
         try:
             self._open()
             self.opened.set()
-            if self._is_open and self._host.wait_go():
-                self.stats.state = "running"
+            if self._host.wait_go() and not self._failed:
+                if self._is_open:
+                    self.stats.state = "running"
                 self._loop()
         except Exception as error:  # noqa: BLE001  a lane must never die without saying so
             self._fail(error)
@@ -82,7 +89,10 @@ class NodeLane(threading.Thread):
             self._is_open = True
         except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
             self._ctx.release()
-            self._fail(error)
+            if may_open_later(error, self._host):
+                self._try_later(error, self.node.name, self._host.clock.now_ns())
+            else:
+                self._fail(error)
 
     def _loop(self) -> None:
         host = self._host
@@ -150,10 +160,14 @@ class NodeLane(threading.Thread):
             self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
 
     def _pass_by(self, work: Work) -> None:
-        for inbox, frame in work.frames:
-            inbox.dropped("quarantined")
+        self._refuse(work)
+        for _, frame in work.frames:
             if frame.stamp.stream_id not in self._over:
                 self._outlets.skip(frame)
+
+    def _refuse(self, work: Work) -> None:
+        for inbox, frame in work.frames:
+            inbox.dropped("quarantined")
             self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
 
     def _bad_frame(self, error: Exception, work: Work, axis_ns: int) -> None:
@@ -197,10 +211,13 @@ class NodeLane(threading.Thread):
             self._close()
             self._fail(error)
             return
+        self._close()
+        self._try_later(error, work.newest.stamp.stream_id, now_ns)
+
+    def _try_later(self, error: OperatorError, stream_id: str, now_ns: int) -> None:
         self.stats.state = "retrying"
         self.stats.error = str(error)
-        self._host.report(error.code, self.node.name, work.newest.stamp.stream_id, error.message)
-        self._close()
+        self._host.report(error.code, self.node.name, stream_id, error.message)
         self._retry_at_ns = now_ns + self._retry_ns
         self._retry_ns = min(self._retry_ns * 2, LONGEST_RETRY_NS)
 
@@ -303,7 +320,7 @@ class NodeLane(threading.Thread):
             self.bell.clear()
             step = self._inputs.next(self._host.clock.now_ns())
             if isinstance(step, Work):
-                self._pass_by(step)
+                self._refuse(step)
             elif step is None:
                 if self._inputs.closed:
                     return

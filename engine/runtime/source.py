@@ -12,7 +12,7 @@ from engine.frame import Discontinuity, Frame, StreamEnd
 from engine.plan import PlannedNode
 from engine.runtime.context import LaneContext
 from engine.runtime.host import LaneHost
-from engine.runtime.lane import FIRST_RETRY_NS, LONGEST_RETRY_NS
+from engine.runtime.lane import FIRST_RETRY_NS, LONGEST_RETRY_NS, may_open_later
 from engine.runtime.outlets import Outlets, split_result
 from engine.telemetry.stats import NodeStats
 
@@ -29,6 +29,7 @@ class Stream:
         self.last_pts_ns = -1
         self.is_open = False
         self.retry_ns = FIRST_RETRY_NS
+        self.trouble: OperatorError | None = None  # why it is not open yet
 
 
 class SourceLane(threading.Thread):
@@ -55,6 +56,7 @@ class SourceLane(threading.Thread):
         self.busy_since_ns: int | None = None  # a source may wait for its camera: never stuck
         self._host = host
         self._outlets = outlets
+        self._failed = False
 
     def stop(self, stream_id: str | None = None) -> None:
         """Have one stream, or all, end at the next chance."""
@@ -72,13 +74,14 @@ class SourceLane(threading.Thread):
                 while self.streams and not self._host.aborted:
                     self._step(min(self.streams, key=lambda stream: stream.last_pts_ns))
         except Exception as error:  # noqa: BLE001  a lane must never die without saying so
+            self._failed = True
             self.stats.error = str(error)
             self._host.node_failed(self.node.name, "", error, traceback.format_exc())
         finally:
             self.opened.set()
             for stream in list(self.streams):
                 self._end(stream, None)
-            self.stats.state = "failed" if self.stats.error else "finished"
+            self.stats.state = "failed" if self._failed else "finished"
             self._host.lane_ended(self)
 
     def _open(self, stream: Stream) -> None:
@@ -87,12 +90,18 @@ class SourceLane(threading.Thread):
             stream.is_open = True
         except Exception as error:  # noqa: BLE001  whatever stops a source from opening is reported
             stream.ctx.release()
-            self._fail(stream, error)
+            if may_open_later(error, self._host):
+                stream.trouble = error
+            else:
+                self._fail(stream, error)
 
     def _step(self, stream: Stream) -> None:
         try:
             if stream.ctx.stop.is_set():
                 raise EndOfStream
+            if stream.trouble is not None:
+                error, stream.trouble = stream.trouble, None
+                raise error
             start_ns = self._host.clock.now_ns()
             result = stream.operator.process()
             if result is not None:
@@ -151,6 +160,7 @@ class SourceLane(threading.Thread):
             stream.ctx.discontinuity(code)
 
     def _fail(self, stream: Stream, error: Exception) -> None:
+        self._failed = True
         self.stats.error = str(error)
         self._host.node_failed(self.node.name, stream.stream_id, error, traceback.format_exc())
         self._end(stream, str(error))

@@ -252,7 +252,12 @@ class Run:
         elif isinstance(message, m.OpenFailed):
             for failure in message.failures:
                 self._fail(failure)
-            self._tell(None, m.Stop(drain=False))
+            if self._going:  # its second life failed: the others go on without it
+                state.phase = "failed"
+                self._post(state, m.Stop(drain=False))
+                self._broadcast_gone(state, final=True)
+            else:
+                self._tell(None, m.Stop(drain=False))
         elif isinstance(message, m.Done):
             state.phase = "done"
 

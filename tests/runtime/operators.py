@@ -150,6 +150,26 @@ class OpenFails(Operator[ReasonConfig]):
         return frames
 
 
+class OnceConfig(Config, frozen=True):
+    marker: str  # a file made by the first `open`
+    permanent: bool = True
+    opens_at: int = 10**9  # ... and again by the n-th, counted from 1
+
+
+class OpensOnce(Operator[OnceConfig]):
+    """Can be opened the first time; how often it was tried stands in the marker."""
+
+    def open(self, ctx: OpContext) -> None:
+        marker = Path(self.config.marker)
+        tried = len(marker.read_text()) + 1 if marker.exists() else 1
+        marker.write_text("x" * tried)
+        if 1 < tried < self.config.opens_at:
+            raise OperatorError("AWAY", "it is away", permanent=self.config.permanent)
+
+    def process(self, frames: Video) -> Video:
+        return frames
+
+
 class Both(NamedTuple):
     left: Video | None
     right: Video | None

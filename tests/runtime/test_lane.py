@@ -299,6 +299,28 @@ def test_an_open_that_fails_is_told_and_never_closed(
     assert rig.stats.state == "failed"
 
 
+def test_a_node_that_cannot_open_in_a_second_life_keeps_draining(
+    operator: Scripted, tmp_path: Path
+) -> None:
+    operator.opens = [does(OperatorError("GONE", "for good"))]
+    rig = Rig(operator, tmp_path, "live", frame(0), frame(1), end())
+    rig.host.incarnation = 1
+    assert rig.run() == []
+    assert rig.inbox.closed
+    assert rig.inbox.drops == ["quarantined"] * 2
+    assert rig.host.failures == [("node", "node", "GONE: for good")]
+
+
+def test_a_second_life_may_open_later(operator: Scripted, tmp_path: Path) -> None:
+    operator.opens = [does(OperatorError("AWAY", "soon", permanent=False))]
+    rig = Rig(operator, tmp_path, "live", frame(0), frame(1), end())
+    rig.host.incarnation = 1
+    rig.exits.outlets.skip = lambda source: rig.host.clock.advance(SECOND)  # type: ignore[method-assign]
+    assert rig.run() == [("cam", 1), ("end", "cam", None)]
+    assert operator.calls == ["open", "open", 1, "reset cam", "close"]
+    assert (rig.host.failures, rig.host.codes) == ([], ["AWAY"])
+
+
 def test_what_open_acquired_is_released_when_it_fails(tmp_path: Path) -> None:
     released: list[str] = []
 

@@ -169,6 +169,49 @@ def test_a_worker_that_dies_while_it_drains_is_a_failure(tmp_path: Path) -> None
     assert_settled(result)
 
 
+# ---- a second life that fails
+
+
+def with_opens_once(folder: Path, **config: Any) -> Plan:
+    """A node in a worker of its own that cannot be opened again, and a sink beside it."""
+    once = {"marker": str(folder / "opened")} | config
+    nodes = {
+        "cam": op("Count", config={"fps": 100}),
+        "node": op("OpensOnce", {"frames": "cam"}, config=once, worker="other"),
+        "rec": op("Recorder", {"frames": "node"}, config={"path": "node.txt"}),
+        "beside": op("Recorder", {"frames": "cam"}),
+    }
+    return plan_of(nodes, mode="live")
+
+
+def test_a_node_that_cannot_open_again_fails_alone(tmp_path: Path) -> None:
+    with Run(with_opens_once(tmp_path), tmp_path) as run:
+        wait_for_frames(run, 10, rec=5)
+        os.kill(pid_of(run, "other"), signal.SIGKILL)
+        wait_for(lambda: run.failures, 3, "the failure told")
+        wait_for_frames(run, 3, beside=30)
+        result = finish(run)
+    assert result.exit_code == 1
+    assert [(failure.node, failure.code) for failure in result.failures] == [("node", "AWAY")]
+    assert_settled(result)
+    assert result.snapshot.nodes["node"].state == "failed"
+    beside = [seq for _, seq, _, _ in records(tmp_path / "seen.txt")]
+    assert beside == list(range(len(beside))), "the sibling lost nothing"
+
+
+def test_a_node_that_can_open_later_is_tried_again(tmp_path: Path) -> None:
+    plan = with_opens_once(tmp_path, permanent=False, opens_at=3)
+    with Run(plan, tmp_path) as run:
+        wait_for_frames(run, 10, rec=5)
+        os.kill(pid_of(run, "other"), signal.SIGKILL)
+        wait_for(lambda: "AWAY" in codes(run.snapshot()), 3, "that it is away")
+        wait_for_frames(run, 4, rec=10)
+        wait_for(lambda: run.snapshot().nodes["node"].state == "running", 2, "that it runs")
+        result = finish(run)
+    assert result.exit_code == 3, result.failures
+    assert_settled(result)
+
+
 # ---- the end
 
 
