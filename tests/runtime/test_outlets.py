@@ -109,7 +109,9 @@ def test_records_are_counted_by_class_once_for_all_edges() -> None:
     boxes = [Outbox(planned_edge("node", name), FakeClock()) for name in "xy"]
     records: dict[str, int] = {}
     outlets = Outlets({"out": boxes}, lambda: False, False, records)
-    outlets.send_result([frame(0).with_records(OutletSighting(), OutletSighting()), frame(1)], SOURCE)
+    outlets.send_result(
+        [frame(0).with_records(OutletSighting(), OutletSighting()), frame(1)], SOURCE
+    )
     outlets.send_result(frame(2).with_records(OutletSighting()), SOURCE)
     assert records == {"OutletSighting": 3}
 
