@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from engine.contract import Mode, Port
 from engine.frame import Batch, Discontinuity, Frame, Item, Latest, Signal, StreamEnd, Watermark
-from engine.plan import PlannedNode
+from engine.plan import Plan, PlannedNode
 from engine.spec import JoinSpec
 from engine.timing import Stamp
 from engine.transport.link import Inbox
 
-HELD = 32  # items a join holds per port before it stops taking (file) or forgets (live)
+HELD = 32  # frames a join holds per port before it stops taking (file) or forgets (live)
 
 
 @dataclass(slots=True)
@@ -48,9 +48,13 @@ class Inputs(Protocol):
 
 
 def make_inputs(
-    node: PlannedNode, ports: Mapping[str, Port], inboxes: Mapping[str, Inbox], mode: Mode
+    node: PlannedNode,
+    ports: Mapping[str, Port],
+    inboxes: Mapping[str, Inbox],
+    mode: Mode,
+    held: int = HELD,
 ) -> Inputs:
-    """The way of gathering that a node's ports ask for."""
+    """The way of gathering that a node's ports ask for. `held`: see `frames_held`."""
     latest = {name: Latest[Frame]() for name in inboxes if ports[name].arrival == "latest"}
     driving = {name: box for name, box in inboxes.items() if name not in latest}
     idle = {name: Latest[Frame]() for name, p in ports.items() if p.arrival == "latest"}
@@ -61,9 +65,19 @@ def make_inputs(
         if ports[name].arrival == "batch":
             return BatchInputs(name, inbox, node, mode, Side(values, slow))
         return SingleInputs(name, inbox, ports, Side(values, slow))
+    queues = Queues(driving, mode, held)
     if all(ports[name].optional for name in driving):
-        return MergeInputs(driving, mode, Side(values, slow))
-    return JoinInputs(driving, node.join or JoinSpec(), mode, Side(values, slow))
+        return MergeInputs(queues, Side(values, slow))
+    return JoinInputs(queues, node.join or JoinSpec(), Side(values, slow))
+
+
+def frames_held(plan: Plan) -> int:
+    """How many frames a port of a join must be able to hold.
+
+    A batch on the way to its other port first has to fill up: a join that stopped taking before
+    would have the source wait for ever.
+    """
+    return HELD + sum(node.batch.max_size for node in plan.nodes.values() if node.batch)
 
 
 class Side:
@@ -186,8 +200,9 @@ class BatchInputs:
 class Queues:
     """What several ports have received and not yet given away, per stream; marks and ends kept."""
 
-    def __init__(self, inboxes: Mapping[str, Inbox], mode: Mode) -> None:
+    def __init__(self, inboxes: Mapping[str, Inbox], mode: Mode, held: int) -> None:
         self.inboxes = inboxes
+        self.held = held
         self.live = mode == "live"
         self.items: dict[str, dict[str, deque[Frame]]] = {name: {} for name in inboxes}
         self.seq_mark: dict[str, dict[str, int]] = {name: {} for name in inboxes}
@@ -199,7 +214,7 @@ class Queues:
 
     def pull(self) -> None:
         for name, inbox in self.inboxes.items():
-            while self.live or sum(map(len, self.items[name].values())) < HELD:
+            while self.live or sum(map(len, self.items[name].values())) < self.held:
                 item = inbox.take()
                 if item is None:
                     break
@@ -227,7 +242,7 @@ class Queues:
             while queue:
                 queue.popleft()
                 self.inboxes[name].dropped("peer_lost")
-        elif len(queue) >= HELD:
+        elif len(queue) >= self.held:
             queue.popleft()
             self.inboxes[name].dropped("queue_full")
 
@@ -321,9 +336,9 @@ class Queues:
 class ManyInputs:
     """Several driving ports. Subclasses say which frames go together."""
 
-    def __init__(self, inboxes: Mapping[str, Inbox], mode: Mode, side: Side) -> None:
-        self._queues = Queues(inboxes, mode)
-        self._inboxes = inboxes
+    def __init__(self, queues: Queues, side: Side) -> None:
+        self._queues = queues
+        self._inboxes = queues.inboxes
         self._side = side
 
     def next(self, now_ns: int) -> Work | Signal | None:
@@ -390,13 +405,11 @@ class MergeInputs(ManyInputs):
 class JoinInputs(ManyInputs):
     """Required ports: one frame each. `exact` by seq, `nearest` by pts, `latest` by the first."""
 
-    def __init__(
-        self, inboxes: Mapping[str, Inbox], join: JoinSpec, mode: Mode, side: Side
-    ) -> None:
-        super().__init__(inboxes, mode, side)
+    def __init__(self, queues: Queues, join: JoinSpec, side: Side) -> None:
+        super().__init__(queues, side)
         self._policy = join.policy
         self._tolerance_ns = int(join.tolerance_ms * 1e6)
-        self._first = next(iter(inboxes))
+        self._first = next(iter(queues.inboxes))
         self._last: dict[tuple[str, str], Frame] = {}
         self._served: dict[tuple[str, str], Stamp] = {}
 

@@ -79,6 +79,22 @@ def test_every_frame_comes_out_and_is_the_same_everywhere(placement: str, tmp_pa
         assert lines[-1] == "closed"
 
 
+def test_a_large_batch_beside_a_join_does_not_stop_the_source(tmp_path: Path) -> None:
+    nodes = {
+        "cam": op("Count", config={"frames": 150}),
+        "batched": op("Batched", {"frames": "cam"}, batch={"max_size": 100}),
+        "joined": op("Join", {"left": "cam", "right": "batched"}, worker="other"),
+        "seen": op("Recorder", {"frames": "joined"}, worker="other"),
+    }
+    with Run(plan_of(nodes, mode="file"), tmp_path) as run:
+        assert run.wait(8), run.snapshot()
+        assert run.close().exit_code == 0
+    sizes = [100] * 100 + [50] * 50
+    assert records(tmp_path / "seen.txt") == [
+        ("cam", seq, 0, (seq + size) % 256) for seq, size in enumerate(sizes)
+    ]
+
+
 def expected(byte_of: Any) -> list[tuple[str, int, int, int]]:
     """Even frames carry the size of their batch, odd ones three times their seq."""
     rows = []
