@@ -12,7 +12,7 @@ from engine.contract import Config, Operator, Tunable
 from engine.errors import DeviceError, EngineError
 from engine.plan import Plan, PlannedEdge, PlannedNode
 from engine.runtime.host import LaneHost
-from engine.runtime.inputs import frames_held, make_inputs
+from engine.runtime.inputs import make_inputs
 from engine.runtime.lane import NodeLane
 from engine.runtime.outlets import Outlets
 from engine.runtime.source import SourceLane, Stream
@@ -112,8 +112,8 @@ class NodeParts:
 
     def make_node_lane(self, inboxes: dict[str, Inbox]) -> NodeLane:
         config = msgspec.convert(self.node.config, self.kind.config_type)
-        held = frames_held(self._plan)
-        inputs = make_inputs(self.node, self.kind.inputs, inboxes, self._host.mode, held)
+        ports, mode = self.kind.inputs, self._host.mode
+        inputs = make_inputs(self.node, ports, inboxes, mode, self._plan)
         stats = self._blank()
         lane = NodeLane(
             self._host, self.node, self.kind(config), inputs, self._outlets(stats), stats

@@ -16,9 +16,9 @@ from engine.plan import PlannedNode
 from engine.runtime.circuit import Circuit
 from engine.runtime.context import LaneContext
 from engine.runtime.host import LaneHost
-from engine.runtime.inputs import Inputs, Work
 from engine.runtime.outlets import Outlets
 from engine.runtime.quarantine import Quarantine
+from engine.runtime.work import Inputs, Work
 from engine.telemetry.stats import NodeStats
 
 FIRST_RETRY_NS = 500_000_000

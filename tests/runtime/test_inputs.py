@@ -9,7 +9,8 @@ import pytest
 from engine.caps import Caps
 from engine.contract import Port
 from engine.frame import Latest
-from engine.runtime.inputs import BatchInputs, Inputs, SingleInputs, Work, make_inputs
+from engine.runtime.inputs import BatchInputs, SingleInputs, make_inputs
+from engine.runtime.work import Inputs, Work
 from tests.runtime.fakes import (
     FakeInbox,
     batched,

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from engine.caps import Caps
 from engine.contract import Port
 from engine.frame import Discontinuity, Item, Watermark
-from engine.runtime.inputs import HELD, Inputs, JoinInputs, MergeInputs, Work, make_inputs
+from engine.runtime.inputs import make_inputs
+from engine.runtime.joins import HELD, JoinInputs, MergeInputs
+from engine.runtime.work import Inputs, Work
 from tests.runtime.fakes import FakeInbox, brief, broken, end, frame, joined, mark, planned_node
 
 ANY = Caps()

@@ -1,0 +1,69 @@
+"""What a lane processes in one go, and what it asks for more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from engine.frame import Frame, Latest, Signal
+from engine.transport.link import Inbox
+
+
+@dataclass(slots=True)
+class Work:
+    """Arguments for one call of `process`, and the frames in it with the edge each came by."""
+
+    arguments: dict[str, Any]
+    frames: list[tuple[Inbox, Frame]]
+
+    @property
+    def newest(self) -> Frame:
+        return self.frames[-1][1]
+
+
+class Inputs(Protocol):
+    """What a lane asks in turn: work, a signal to handle, or None when there is nothing yet."""
+
+    def next(self, now_ns: int) -> Work | Signal | None: ...
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        """How long the lane may sleep unless the bell rings; None means until it rings."""
+
+    @property
+    def finished(self) -> bool:
+        """No work or signal is left, and none will come."""
+
+    @property
+    def closed(self) -> bool:
+        """Finished, and nothing more will come at the `Latest` ports either."""
+
+
+class Side:
+    """The `Latest` ports: emptied before every call, so that the newest value is what is used."""
+
+    def __init__(self, values: dict[str, Latest[Frame]], inboxes: dict[str, Inbox]) -> None:
+        self._values = values
+        self._inboxes = inboxes
+
+    def refresh(self) -> bool:
+        """Take what has come. True once every connected port has had a value.
+
+        A back edge is not waited for: its first value is made of what goes out here.
+        """
+        for name, inbox in self._inboxes.items():
+            while (item := inbox.take()) is not None:
+                if isinstance(item, Frame):
+                    self._values[name].value = item
+        return all(
+            self._values[name].value is not None or inbox.closed or inbox.edge.back_edge
+            for name, inbox in self._inboxes.items()
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return all(inbox.closed for inbox in self._inboxes.values())
+
+    @property
+    def arguments(self) -> dict[str, Latest[Frame]]:
+        return self._values
