@@ -1,0 +1,1 @@
+"""Networks, losses and samplers of the published systems: torch only, never the engine."""

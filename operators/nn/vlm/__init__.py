@@ -1,0 +1,1 @@
+"""Vision-language models: image and text in one space, prompts that can be learned."""
