@@ -304,8 +304,11 @@ class Hub:
 
     def _send_control(self) -> None:
         while self._outgoing and self._control is not None:
-            with suppress(zmq.Again):  # the supervisor does not listen any more
-                self._control.send_multipart(self._outgoing.popleft(), zmq.NOBLOCK)
+            try:
+                self._control.send_multipart(self._outgoing[0], zmq.NOBLOCK)
+            except zmq.Again:  # the supervisor does not read just now: it is tried again
+                return
+            self._outgoing.popleft()
 
     def _listen(self, endpoint: str) -> str:
         router = self._socket(zmq.ROUTER)

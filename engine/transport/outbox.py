@@ -103,16 +103,23 @@ class Outbox:
 
     # ---- the side of whoever takes the items on
 
-    def take(self, *, frames: bool = True) -> Item | None:
-        """The next item, or None. With `frames=False` (no credit) only a signal at the head."""
+    def take(self, *, frames: bool = True, more: bool = False) -> Item | None:
+        """The next item, or None. With `frames=False` (no credit) only a signal at the head.
+
+        Who will go on until it gets None says `more`: a producer that waits for room is then woken
+        when half of the queue is free or at the end, not for every frame.
+        """
         with self._changed:
             if not self._items or (not frames and isinstance(self._items[0], Frame)):
+                if more:
+                    self._changed.notify()
                 return None
             item = self._items.popleft()
             if isinstance(item, Frame):
                 self._pending -= 1
                 self._under_way += 1
-                self._changed.notify()
+                if not more or self._pending == self.edge.queue // 2:
+                    self._changed.notify()
             return item
 
     def settle(

@@ -48,6 +48,7 @@ class RemoteInbox:
         self._items: deque[tuple[Item, tuple[SlabView, wire.Slot] | None]] = deque()
         self._lock = threading.Lock()
         self._released: deque[tuple[str, int, int]] = deque()
+        self._waiting = 0  # frames that the lane has not taken yet
         self._taken = 0  # frames of this session given to the lane
         self._streams: set[str] = set()
         self._slabs: dict[str, SlabView] = {}
@@ -64,6 +65,7 @@ class RemoteInbox:
             item, lease = self._items.popleft()
             if not isinstance(item, Frame):
                 return item
+            self._waiting -= 1
             now_ns = self._clock.now_ns()
             cause = reject_cause(item, self.edge, self._epochs, now_ns)
             if cause is None and lease is not None and not _intact(lease):
@@ -111,7 +113,7 @@ class RemoteInbox:
         with self._lock:
             self._clear_outcomes()
             self._released.clear()
-            self._taken = 0
+            self._taken = self._waiting = 0
             self._close_told = False
             self._items = deque(entry for entry in self._items if not isinstance(entry[0], Frame))
             if again:
@@ -136,6 +138,8 @@ class RemoteInbox:
             return
         if isinstance(message, wire.SignalHeader):
             self._receive_signal(message)
+        elif self._waiting >= self.edge.window:  # it has no credit: a peer that does not keep to it
+            self._refuse(None)
         else:
             try:
                 self._receive_frame(message, parts)
@@ -179,6 +183,7 @@ class RemoteInbox:
         frame = wire.read_frame(header, array, self._clock.now_ns())
         with self._lock:
             self._streams.add(frame.stamp.stream_id)
+            self._waiting += 1
             self._items.append((frame, lease))
 
     def _refuse(self, header: wire.FrameHeader | None) -> None:

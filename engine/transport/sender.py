@@ -86,7 +86,7 @@ class Sender:
             return
         try:
             while self.address is not None:
-                item = self.outbox.take(frames=self._credits > 0)
+                item = self.outbox.take(frames=self._credits > 0, more=True)
                 if item is None:
                     break
                 if isinstance(item, Frame):

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import TransportError
+from engine.transport.owner import is_orphan, owned_name
 
 FOLDER = Path("/dev/shm")
-PREFIX = "frameloom-"
 PAGE = mmap.PAGESIZE
 GENERATION_BYTES = 8
 _GENERATION = struct.Struct("=Q")
@@ -37,7 +37,7 @@ class Slab:
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.slots = slots
         self.slot_bytes = -(-slot_bytes // PAGE) * PAGE
-        self.name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
+        self.name = owned_name(next(_numbers))
         self._lock = threading.Lock()
         self._first = PAGE * _header_pages(slots)
         self._map = _create(FOLDER / self.name, self._first + slots * self.slot_bytes)
@@ -135,25 +135,11 @@ class SlabView:
         return int(_GENERATION.unpack_from(self._map, slot * GENERATION_BYTES)[0])
 
 
-def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot: with the pid it is unique."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[19])
-
-
 def sweep_stale_slabs() -> list[str]:
     """Remove slabs whose owner is gone; their names."""
     swept = []
-    for path in FOLDER.glob(f"{PREFIX}*"):
-        parts = path.name.removeprefix(PREFIX).split("-")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts):
-            continue
-        pid, started = int(parts[0]), int(parts[1])
-        try:
-            alive = start_time(pid) == started
-        except (FileNotFoundError, ProcessLookupError):
-            alive = False
-        if not alive:
+    for path in FOLDER.glob("frameloom-*"):
+        if is_orphan(path.name):
             with suppress(FileNotFoundError):
                 path.unlink()
                 swept.append(path.name)

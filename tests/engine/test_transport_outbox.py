@@ -134,3 +134,20 @@ def test_epochs_only_rise() -> None:
     assert epochs.is_stale(frame(0, epoch=2).stamp)
     assert not epochs.is_stale(frame(0, epoch=3).stamp)
     assert not epochs.is_stale(frame(0, stream_id="other").stamp)
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3])
+def test_who_takes_several_lets_a_blocked_producer_go_on_at_the_end(taken: int) -> None:
+    """Also when credit runs out before half of the queue is free."""
+    edge = msgspec.structs.replace(EDGE, queue=4, policy="block")
+    box = Outbox(edge, FakeClock(START_NS))
+    for seq in range(4):
+        box.put(frame(seq), never)
+    producer = threading.Thread(target=lambda: box.put(frame(4), never))
+    producer.start()
+    for _ in range(taken):
+        assert isinstance(box.take(more=True), Frame)
+    assert box.take(frames=False, more=True) is None
+    producer.join(5)
+    assert not producer.is_alive()
+    assert box.stats().depth == 5 - taken

@@ -15,7 +15,8 @@ import pytest
 
 from engine.errors import TransportError
 from engine.transport import slab as module
-from engine.transport.slab import FOLDER, Slab, SlabView, start_time, sweep_stale_slabs
+from engine.transport.owner import start_time
+from engine.transport.slab import FOLDER, Slab, SlabView, sweep_stale_slabs
 
 BYTES = 1000
 

@@ -11,8 +11,9 @@ import pytest
 
 from engine.errors import TransportError
 from engine.transport import slab as slabs
+from engine.transport.owner import start_time
 from engine.transport.sender import SHM_RETRY_NS, SPARE_SLOTS
-from engine.transport.slab import FOLDER, PAGE, Slab, SlabView, start_time
+from engine.transport.slab import FOLDER, PAGE, Slab, SlabView
 from tests.contract.ends import Link, eventually, frame
 
 Open = Callable[..., Link]
