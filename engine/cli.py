@@ -154,8 +154,8 @@ def doctor(as_json: JsonOption = False) -> None:
 
 @app.command()
 def top(
-    url: Annotated[str, typer.Argument(help="Metrics of a running graph.")] = (
-        f"http://127.0.0.1:{DEFAULT_PORT}/metrics"
+    url: Annotated[str, typer.Argument(help="The page of a running graph.")] = (
+        f"http://127.0.0.1:{DEFAULT_PORT}"
     ),
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1,
     once: Annotated[bool, typer.Option("--once", help="Look once and print.")] = False,
@@ -170,7 +170,11 @@ def main() -> None:
     """Entry point: expected errors become a message and an exit code, never a traceback."""
     from engine.errors import EngineError
 
-    if (here := str(Path.cwd())) not in sys.path:
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        sys.exit("error: the current folder does not exist any more: cd to another one")
+    if here not in sys.path:
         sys.path.append(here)  # operators of one's own; last, so that they hide nothing
     try:
         app()

@@ -94,7 +94,15 @@ class OpContext(Protocol):
         """Tell the person who runs the graph: a typed code and a sentence without secrets."""
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Show the latest value of something (a preview) to the live page. Never waits."""
+        """Show the latest value of something (a preview) to the live page. Never waits.
+
+        An empty one takes it away again.
+        """
+
+    def account(self, name: str, stats: Callable[[], Any]) -> None:
+        """Sinks: an edge that leads out of the graph; its books (`EdgeStats`) are shown with the
+        graph's own.
+        """
 
     def output_path(self, path: str) -> Path:
         """Where a sink writes: relative paths are below the run's output folder, which is made."""

@@ -17,6 +17,7 @@ from engine.contract import Mode, Operator, PerStream
 from engine.errors import EndOfStream
 from engine.frame import Batch, Frame, Latest
 from engine.state import StreamStates
+from engine.telemetry.stats import EdgeStats
 from engine.timing import Stamp
 
 S = TypeVar("S")
@@ -41,6 +42,7 @@ class HarnessContext:
         self.clock: Clock = clock or FakeClock()
         self.reports: list[tuple[str, str]] = []
         self.published: list[tuple[str, bytes]] = []
+        self.accounts: dict[str, Callable[[], EdgeStats]] = {}
         self.breaks: list[str] = []
         self.stop = threading.Event()
         self.exits = ExitStack()
@@ -69,6 +71,9 @@ class HarnessContext:
 
     def publish(self, topic: str, payload: bytes) -> None:
         self.published.append((topic, payload))
+
+    def account(self, name: str, stats: Callable[[], EdgeStats]) -> None:
+        self.accounts[name] = stats
 
     def output_path(self, path: str) -> Path:
         if self._output is None:

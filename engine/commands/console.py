@@ -19,6 +19,13 @@ EXIT_USAGE = 2  # the graph or the command is wrong; nothing ran
 EXIT_DEGRADED = 3  # came to its end, but frames were quarantined or lost with a worker
 
 
+class ErrorConsole(Console):
+    """Standard error. When nobody reads it any more it falls silent: the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class CommandError(EngineError):
     """A command cannot be carried out as it was given."""
 
@@ -32,7 +39,7 @@ def stdout() -> Console:
 @cache
 def stderr() -> Console:
     """For progress, events and errors: one for all, so that a live table and lines get along."""
-    return Console(stderr=True)
+    return ErrorConsole(stderr=True)
 
 
 def print_error(error: BaseException) -> None:

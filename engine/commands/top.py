@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import time
-import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 from rich.live import Live
 
@@ -14,6 +15,14 @@ from engine.telemetry.prometheus import parse_metrics
 from engine.telemetry.stats import RunSnapshot
 
 TIMEOUT_S = 3.0
+
+
+def metrics_url(address: str) -> str:
+    """Where the metrics of a page are: `localhost:8700` and the page's address mean the same."""
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CommandError(f"{address} is no address of a page: give http://HOST:PORT/")
+    return parts._replace(path=parts.path if parts.path.strip("/") else "/metrics").geturl()
 
 
 def top_command(url: str, *, every_s: float, once: bool) -> None:
@@ -31,14 +40,19 @@ def top_command(url: str, *, every_s: float, once: bool) -> None:
         return
 
 
-def fetch(url: str) -> RunSnapshot:
-    """The snapshot behind a metrics address."""
-    if not url.startswith(("http://", "https://")):
-        raise CommandError(f"{url} is no http:// address of metrics")
+def fetch(address: str) -> RunSnapshot:
+    """The snapshot behind the address of a page or of its metrics; `http://` may be left out."""
+    url = metrics_url(address)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             text = answer.read().decode()
-    except (urllib.error.URLError, TimeoutError, ConnectionError, UnicodeDecodeError) as error:
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+        UnicodeDecodeError,
+    ) as error:
         reason = getattr(error, "reason", error)
         raise CommandError(
             f"{url} does not answer: {reason}; is a graph running there, with its page on?"

@@ -22,6 +22,8 @@ from engine.transport.inproc import InprocInbox
 from engine.transport.link import Inbox
 from engine.transport.outbox import Outbox
 
+STATES = ("starting", "finished", "running", "retrying", "open_circuit", "failed")
+
 
 def operator_class(path: str) -> type[Operator[Any]]:
     """The class that `module:Class` names."""
@@ -91,6 +93,7 @@ class NodeParts:
         self._host = host
         self._plan = plan
         self._ended = self._blank()
+        self._ended_edges: dict[str, EdgeStats] = {}
 
     @property
     def is_source(self) -> bool:
@@ -146,23 +149,27 @@ class NodeParts:
         """A lane has ended: keep its figures, drop the rest."""
         self.lanes.remove(lane)
         fold(self._ended, lane.stats)
-        self._ended.state = lane.stats.state
-        self._ended.error = lane.stats.error
+        worst(self._ended, lane.stats)
+        if isinstance(lane, NodeLane):
+            self._ended_edges = lane.ctx.edges()
 
     def stats(self) -> NodeStats:
         total = self._blank()
-        fold(total, self._ended)
-        total.state, total.error = self._ended.state, self._ended.error
-        for lane in self.lanes:
-            fold(total, lane.stats)
-            total.state = lane.stats.state
-            total.error = lane.stats.error or total.error
+        for part in (self._ended, *(lane.stats for lane in self.lanes)):
+            fold(total, part)
+            worst(total, part)
         if self.is_source:
             total.streams = len(self.stream_ids)
         return total
 
     def edges(self) -> dict[str, EdgeStats]:
-        return {edge_id: outbox.stats() for edge_id, outbox in self.outboxes.items()}
+        """The books of all edges that begin here, those that lead out of the graph too."""
+        own = {edge_id: outbox.stats() for edge_id, outbox in self.outboxes.items()}
+        outside = dict(self._ended_edges)
+        for lane in self.lanes:
+            if isinstance(lane, NodeLane):
+                outside |= lane.ctx.edges()
+        return own | outside
 
     def _blank(self) -> NodeStats:
         return NodeStats(node=self.node.name, worker=self.node.worker, device=self.node.device)
@@ -177,6 +184,13 @@ def fold(total: NodeStats, part: NodeStats) -> None:
     total.age.merge(_copy(part.age))
     for name, count in dict(part.records).items():
         total.records[name] = total.records.get(name, 0) + count
+
+
+def worst(total: NodeStats, part: NodeStats) -> None:
+    """A node is as well as the worst of its lanes; one that is over does not hide others."""
+    if STATES.index(part.state) >= STATES.index(total.state):
+        total.state = part.state
+        total.error = part.error or total.error
 
 
 def close_outboxes(parts: NodeParts) -> None:

@@ -9,12 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from engine.clock import Clock
 from engine.contract import Mode, PerStream
 from engine.state import StreamStates
+from engine.telemetry.stats import EdgeStats
 from engine.timing import Stamp
 
 S = TypeVar("S")
+Account = tuple[str, Callable[[], EdgeStats]]
 
 
 class Host(Protocol):
@@ -45,6 +49,9 @@ class LaneContext:
         self.stop = threading.Event()
         self.breaks: list[str] = []
         self._states: list[StreamStates[Any]] = []
+        # Edges out of the graph: what earlier lives counted, and who knows what this one counts.
+        # Replaced as a whole: the worker reads them from another thread.
+        self._books: tuple[dict[str, EdgeStats], tuple[Account, ...]] = ({}, ())
         self._host = host
         self._seq = 0
 
@@ -65,6 +72,7 @@ class LaneContext:
         """Give back what was entered and made: the operator is closed, or did not open."""
         self._states.clear()
         self.exits.close()
+        self._books = {name: stats.lost() for name, stats in self.edges().items()}, ()
 
     def stamp(self, pts: int, time_base: Any, capture_ns: int | None = None) -> Stamp:
         captured = self.clock.now_ns() if capture_ns is None else capture_ns
@@ -88,6 +96,21 @@ class LaneContext:
 
     def publish(self, topic: str, payload: bytes) -> None:
         self._host.publish(topic, payload)
+
+    def account(self, name: str, stats: Callable[[], EdgeStats]) -> None:
+        past, now = self._books
+        self._books = past, (*now, (f"{self.node}:{name}", stats))
+
+    def edges(self) -> dict[str, EdgeStats]:
+        """The books of edges that lead out of the graph, over all lives of the operator."""
+        past, accounts = self._books
+        total = dict(past)
+        for name, read in accounts:
+            stats = replace(read(), edge=name)
+            if name in past:
+                stats.add_past(past[name])
+            total[name] = stats
+        return total
 
     def output_path(self, path: str) -> Path:
         target = self._host.out_dir / path

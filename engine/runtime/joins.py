@@ -60,7 +60,9 @@ class Queues:
         self.ended: dict[str, dict[str, StreamEnd]] = {name: {} for name in inboxes}
         self.signals: deque[Signal] = deque()
         self._told: dict[str, int] = {}
-        self._broken: set[tuple[str, str]] = set()
+        # (port, stream) that may yet tell a break which another port has told -> that port, and
+        # when its first frame since was captured.
+        self._echoes: dict[tuple[str, str], tuple[str, float]] = {}
 
     def pull(self) -> None:
         for name, inbox in self.inboxes.items():
@@ -73,6 +75,8 @@ class Queues:
     def _file(self, name: str, item: Item) -> None:
         if isinstance(item, Frame):
             stream_id = item.stamp.stream_id
+            if self._echoes:
+                self._limit_echoes(name, item.stamp)
             queue = self.items[name].setdefault(stream_id, deque())
             self._make_room(name, queue, item)
             queue.append(item)
@@ -101,12 +105,22 @@ class Queues:
         self.seq_mark[name].pop(item.stream_id, None)
         self.pts_mark[name].pop(item.stream_id, None)
         self._told.pop(item.stream_id, None)
-        if (name, item.stream_id) not in self._broken:
+        if self._echoes.pop((name, item.stream_id), None) is None:
             others = [other for other in self.inboxes if other != name]
-            self._broken.update((other, item.stream_id) for other in others)
+            self._echoes |= {(other, item.stream_id): (name, math.inf) for other in others}
             self.signals.append(item)  # told once, though every port says it
-        else:
-            self._broken.discard((name, item.stream_id))
+
+    def _limit_echoes(self, name: str, stamp: Stamp) -> None:
+        """A port that gives frames captured since another's break did not break itself: what it
+        says later is a break of its own.
+        """
+        for (port, stream_id), (teller, since_ns) in list(self._echoes.items()):
+            if stream_id != stamp.stream_id:
+                continue
+            if teller == name and math.isinf(since_ns):
+                self._echoes[port, stream_id] = (teller, stamp.capture_ns)
+            elif port == name and stamp.capture_ns >= since_ns:
+                del self._echoes[port, stream_id]
 
     def _mark(self, name: str, stream_id: str, seq: int, pts_ns: int) -> None:
         self.seq_mark[name][stream_id] = max(self.seq_mark[name].get(stream_id, -1), seq)
@@ -165,6 +179,7 @@ class Queues:
             self.seq_mark[name].pop(stream_id, None)
             self.pts_mark[name].pop(stream_id, None)
             self.ended[name].pop(stream_id, None)
+            self._echoes.pop((name, stream_id), None)
         self._told.pop(stream_id, None)
 
     def advance(self, stream_id: str) -> Watermark | None:

@@ -53,7 +53,7 @@ class NodeLane(threading.Thread):
         self._operator = operator
         self._inputs = inputs
         self._outlets = outlets
-        self._ctx = LaneContext(host, node.name, node.name, node.device, host.threads)
+        self.ctx = LaneContext(host, node.name, node.name, node.device, host.threads)
         self._circuit = Circuit()
         self._quarantine = Quarantine(host.out_dir, node.name)
         self._epochs: dict[str, int] = {}
@@ -85,10 +85,10 @@ class NodeLane(threading.Thread):
 
     def _open(self) -> None:
         try:
-            self._operator.open(self._ctx)
+            self._operator.open(self.ctx)
             self._is_open = True
         except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
-            self._ctx.release()
+            self.ctx.release()
             if may_open_later(error, self._host):
                 self._try_later(error, self.node.name, self._host.clock.now_ns())
             else:
@@ -115,7 +115,7 @@ class NodeLane(threading.Thread):
     def _work(self, work: Work) -> None:
         now_ns = self._host.clock.now_ns()
         newest = work.newest
-        axis_ns = newest.stamp.pts_ns if self._ctx.mode == "file" else now_ns
+        axis_ns = newest.stamp.pts_ns if self.ctx.mode == "file" else now_ns
         if not self._is_open:
             self._retry(now_ns)
         if self._is_open:
@@ -207,7 +207,7 @@ class NodeLane(threading.Thread):
         for inbox, frame in work.frames:
             inbox.dropped("quarantined")
             self._outlets.skip(frame)
-        if self._ctx.mode == "file" or not isinstance(error, OperatorError) or error.permanent:
+        if self.ctx.mode == "file" or not isinstance(error, OperatorError) or error.permanent:
             self._close()
             self._fail(error)
             return
@@ -227,9 +227,9 @@ class NodeLane(threading.Thread):
         self._retry_at_ns = now_ns + self._retry_ns
         self._retry_ns = min(self._retry_ns * 2, LONGEST_RETRY_NS)
         try:
-            self._operator.open(self._ctx)
+            self._operator.open(self.ctx)
         except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
-            self._ctx.release()
+            self.ctx.release()
             self.stats.error = str(error)
             if not isinstance(error, OperatorError) or error.permanent:
                 self._fail(error)
@@ -287,7 +287,7 @@ class NodeLane(threading.Thread):
             self._host.report("RESET_FAILED", self.node.name, stream_id, str(error))
         finally:
             self.busy_since_ns = None
-        self._ctx.forget(stream_id)
+        self.ctx.forget(stream_id)
         if send and rest is not None:
             self._outlets.send_result(rest, None)
 
@@ -335,4 +335,4 @@ class NodeLane(threading.Thread):
         except Exception as error:  # noqa: BLE001  a failing close must not hide what came before
             self._host.node_failed(self.node.name, self.node.name, error, traceback.format_exc())
         finally:
-            self._ctx.release()
+            self.ctx.release()

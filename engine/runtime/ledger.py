@@ -35,6 +35,7 @@ class Ledger:
             edge.id: EdgeStats(edge=edge.id, link=edge.link, policy=edge.policy)
             for edge in plan.edges
         }
+        self._producers = {edge.id: plan.nodes[edge.producer].worker for edge in plan.edges}
         self._past_nodes: dict[str, NodeStats] = {}
         self._past_edges: dict[str, EdgeStats] = {}
         self._rates: dict[str, tuple[int, int, float]] = {}  # id -> (time, count, per second)
@@ -57,9 +58,10 @@ class Ledger:
             for name, edge in beat.edges.items():
                 past_edge = self._past_edges.get(name)
                 if past_edge is not None:
-                    _add(edge, past_edge)
+                    edge.add_past(past_edge)
                 edge.fps = self._rate(name, edge.consumed, now_ns)
                 self._edges[name] = edge
+                self._producers[name] = worker
 
     def died(self, worker: str) -> None:
         """The worker is gone without a word: what its edges held is lost with it."""
@@ -69,10 +71,9 @@ class Ledger:
                 if node.worker == worker:
                     past = replace(node, restarts=node.restarts + 1, state="retrying")
                     self._nodes[name] = self._past_nodes[name] = past
-            for edge in self._plan.edges:
-                if self._plan.nodes[edge.producer].worker == worker:
-                    stats = _without_in_flight(self._edges[edge.id])
-                    self._edges[edge.id] = self._past_edges[edge.id] = stats
+            for name, producer in self._producers.items():
+                if producer == worker:
+                    self._edges[name] = self._past_edges[name] = self._edges[name].lost()
             self._workers[worker] = replace(self._workers[worker], state="restarting")
 
     def left(self, worker: str, state: Literal["stopped", "failed"]) -> None:
@@ -91,7 +92,8 @@ class Ledger:
         The frame in `process` when a worker died is on no edge's books: any death counts.
         """
         with self._lock:
-            lost = any(edge.drops.get("peer_lost") for edge in self._edges.values())
+            ours = (self._edges[edge.id] for edge in self._plan.edges)  # not those to other runs
+            lost = any(edge.drops.get("peer_lost") for edge in ours)
             quarantined = any(node.quarantined for node in self._nodes.values())
             return lost or quarantined or self._deaths > 0
 
@@ -119,23 +121,3 @@ class Ledger:
             since_ns, before = now_ns, count
         self._rates[name] = (since_ns, before, rate)
         return rate
-
-
-def _without_in_flight(edge: EdgeStats) -> EdgeStats:
-    """What was under way or waiting is lost."""
-    drops = dict(edge.drops)
-    if edge.in_flight:
-        drops["peer_lost"] = drops.get("peer_lost", 0) + edge.in_flight
-    return replace(edge, drops=drops, in_flight=0, depth=0)
-
-
-def _add(edge: EdgeStats, past: EdgeStats) -> None:
-    edge.sent += past.sent
-    edge.consumed += past.consumed
-    edge.bytes += past.bytes
-    edge.slab_misses += past.slab_misses
-    edge.malformed += past.malformed
-    edge.peak_depth = max(edge.peak_depth, past.peak_depth)
-    for cause, count in past.drops.items():
-        edge.drops[cause] = edge.drops.get(cause, 0) + count
-    edge.age.merge(past.age)

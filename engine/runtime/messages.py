@@ -19,6 +19,7 @@ class Spawn(Message, frozen=True):
     """Everything a worker needs to begin."""
 
     worker: str
+    number: int  # of the worker in its run
     incarnation: int  # 0 the first time, then one more at each restart
     plan: Plan
     control: str  # endpoint of the supervisor

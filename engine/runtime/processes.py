@@ -28,7 +28,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
 PRELOADED = ("numpy", "cv2", "zmq", "msgspec", "engine.runtime.worker")
-FIRST_BACKOFF_NS = 100_000_000
 
 
 @dataclass
@@ -43,7 +42,7 @@ class WorkerState:
     phase: str = "down"  # down | starting | listening | opening | ready | done | failed
     started_ns: int = 0
     heard_ns: int = 0
-    backoff_ns: int = FIRST_BACKOFF_NS
+    deaths: int = 0  # since it last held for a while
     start_at_ns: int | None = None
 
 
@@ -64,7 +63,15 @@ class Forkserver:
         )
         self._pending = b""
         self._unread: list[dict[str, int]] = []
-        self._wait_for("ready")
+        try:
+            self._wait_for("ready")
+        except EngineError:
+            self.close()
+            raise
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
 
     def fileno(self) -> int:
         """To be polled: readable when a worker has exited."""
@@ -74,8 +81,9 @@ class Forkserver:
     def spawn(self, request: Spawn) -> int:
         """Fork a worker; its process id."""
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # reading the answer says what is the matter
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
         return self._wait_for("pid")
 
     def exits(self) -> Iterator[tuple[int, int]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,14 +15,17 @@ import msgspec
 import zmq
 
 from engine.clock import MonotonicClock, wall_clock_iso
-from engine.errors import EngineError
+from engine.errors import EngineError, TransportError
 from engine.plan import Plan
 from engine.runtime import messages as m
 from engine.runtime.build import operator_class
 from engine.runtime.changes import Changes
+from engine.runtime.control import ControlSocket
 from engine.runtime.freshness import Freshness
 from engine.runtime.ledger import Ledger
-from engine.runtime.processes import FIRST_BACKOFF_NS, Forkserver, WorkerState, kill
+from engine.runtime.processes import Forkserver, WorkerState, kill
+from engine.runtime.recovery import Recovery
+from engine.runtime.rundir import make_run_dir
 from engine.telemetry.stats import RunEvent, RunSnapshot
 from engine.transport.slab import sweep_stale_slabs
 
@@ -31,8 +34,6 @@ START_TIMEOUT_NS = 60_000_000_000
 DRAIN_TIMEOUT_NS = 10_000_000_000
 HEARTBEAT_TIMEOUT_NS = 10_000_000_000
 STUCK_MS = 30_000.0
-LONGEST_BACKOFF_NS = 30_000_000_000
-CALM_NS = 60_000_000_000  # a worker that held this long starts again without delay
 EVENTS_KEPT = 200
 LAST_WORDS_NS = 1_000_000_000
 
@@ -76,20 +77,22 @@ class Run:
         self._on_event = on_event
         self._keep_open = keep_open
         self._keys_dir = keys_dir
-        self._stuck_ms = stuck_ms
         self._clock = MonotonicClock()
         self._began_ns = self._clock.now_ns()
         self._ended_ns: int | None = None
         self._epochs: dict[str, int] = {}
         self._changes = Changes(plan)
+        self._recovery = Recovery(plan)
         names = dict.fromkeys(node.worker for node in plan.nodes.values())
         self._workers = {name: WorkerState(name) for name in names}
         self._outgoing: deque[tuple[str | None, m.Message]] = deque()
         self._gone = False
         self._going = False
         self._stop_at_ns: int | None = None
-        self._run_dir = Path()
-        self._context: zmq.Context[Any] | None = None
+        self._run_dir: Path | None = None
+        self._control = ControlSocket()
+        self._endpoint = ""
+        self._forkserver: Forkserver | None = None
         self._thread: threading.Thread | None = None
 
     # ---- what a caller does
@@ -98,15 +101,8 @@ class Run:
         """Start every worker and return; `started` is set when sources may produce."""
         sweep_stale_slabs()
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        self._run_dir = Path(tempfile.mkdtemp(prefix="frameloom-"))
-        self._context = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.LINGER, 0)
-        self._router.setsockopt(zmq.SNDHWM, 1000)
-        self._router.setsockopt(zmq.RCVHWM, 1000)
-        self._router.setsockopt(zmq.MAXMSGSIZE, 16 << 20)
-        self._control = f"ipc://{self._run_dir}/control.sock"
-        self._router.bind(self._control)
+        self._run_dir = make_run_dir()
+        self._endpoint = self._control.open(self._run_dir)
         self._forkserver = Forkserver(self._modules())
         for state in self._workers.values():
             self._launch(state)
@@ -124,23 +120,28 @@ class Run:
         return self.finished.wait(timeout_s)
 
     def close(self) -> RunResult:
-        """End at once whatever still runs and leave nothing behind."""
-        if not self.finished.is_set():
-            self.stop(drain=False)
-            self.finished.wait(DRAIN_TIMEOUT_NS / 1e9)
-        self._gone = True
+        """End at once whatever still runs and leave nothing behind, also when `start` failed."""
         if self._thread is not None:
+            if not self.finished.is_set():
+                self.stop(drain=False)
+                self.finished.wait(DRAIN_TIMEOUT_NS / 1e9)
+            self._gone = True
             self._thread.join()
+        if self._forkserver is not None:
             self._forkserver.close()
-            self._router.close()
-        if self._context is not None:
-            self._context.term()
+        self._control.close()
+        if self._run_dir is not None:
             shutil.rmtree(self._run_dir, ignore_errors=True)
             sweep_stale_slabs()
+        self.finished.set()
         return RunResult(self.exit_code, self.snapshot(), list(self.failures))
 
     def __enter__(self) -> Run:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,9 +160,9 @@ class Run:
         return self._ledger.snapshot(seconds, list(self._events))
 
     def tune(self, node: str, name: str, value: Any, from_seq: int = 0) -> None:
-        """Change a tunable of a node, from the frame `from_seq` on."""
-        worker = self.plan.nodes[node].worker
-        self._tell(worker, m.Tune(node, name, msgspec.msgpack.encode(value), from_seq))
+        """Change a tunable of a node, from the frame `from_seq` on. EngineError: no such node."""
+        message = m.Tune(node, name, msgspec.msgpack.encode(value), from_seq)
+        self._tell(self._worker_of(node), message)
 
     def raise_epoch(self, stream_id: str, reason: str) -> int:
         """Make every frame of the stream that is under way stale; the new epoch."""
@@ -171,58 +172,73 @@ class Run:
         return epoch
 
     def add_stream(self, node: str, stream_id: str, config: dict[str, Any]) -> None:
-        """Have a source produce one more stream."""
-        worker = self.plan.nodes[node].worker
-        self._tell(worker, m.AddStream(node, stream_id, msgspec.msgpack.encode(config)))
+        """Have a source produce one more stream. EngineError: there is no such node."""
+        message = m.AddStream(node, stream_id, msgspec.msgpack.encode(config))
+        self._tell(self._worker_of(node), message)
 
     def remove_stream(self, node: str, stream_id: str) -> None:
-        """End one stream of a source."""
-        self._tell(self.plan.nodes[node].worker, m.RemoveStream(node, stream_id))
+        """End one stream of a source. EngineError: there is no such node."""
+        self._tell(self._worker_of(node), m.RemoveStream(node, stream_id))
+
+    def _worker_of(self, node: str) -> str:
+        if node not in self.plan.nodes:
+            raise EngineError(f"no node '{node}'; there are {', '.join(self.plan.nodes)}")
+        return self.plan.nodes[node].worker
 
     # ---- the watching thread
 
     def _watch(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._router, zmq.POLLIN)
-        poller.register(self._forkserver.fileno(), zmq.POLLIN)
         try:
-            while not self._gone:
-                poller.poll(POLL_MS)
-                while self._router.poll(0):
-                    self._hear(*self._router.recv_multipart())
-                for pid, status in self._forkserver.exits():
-                    self._exited(pid, status)
-                self._send_outgoing()
-                self._look()
+            self._serve()
         except EngineError as error:
             self._fail(m.Failure("", "", "SUPERVISOR", str(error)))
+        except Exception as error:  # noqa: BLE001  a run must never end without saying so
+            told = (
+                f"{type(error).__name__}: {error}; the run ends (this is a bug, please report it)"
+            )
+            self._fail(m.Failure("", "", "SUPERVISOR", told, traceback.format_exc()))
         finally:
             self._ended_ns = self._ended_ns or self._clock.now_ns()
             self.started.set()
             self.finished.set()
 
-    def _hear(self, address: bytes, *parts: bytes) -> None:
+    def _serve(self) -> None:
+        assert self._forkserver is not None
+        poller = zmq.Poller()
+        poller.register(self._control.socket, zmq.POLLIN)
+        poller.register(self._forkserver.fileno(), zmq.POLLIN)
+        while not self._gone:
+            poller.poll(POLL_MS)
+            while self._control.waiting():
+                self._hear()
+            for pid, status in self._forkserver.exits():
+                self._exited(pid, status)
+            self._send_outgoing()
+            self._look()
+
+    def _hear(self) -> None:
         try:
-            name, _, incarnation = parts[0].decode().rpartition(":")
-            state = self._workers[name]
-            message = m.decode_to_supervisor(parts[1])
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError) as error:
-            self._note("BAD_MESSAGE", "", "", f"control message refused: {error}")
+            heard = self._control.hear()
+        except TransportError as error:
+            self._note("BAD_MESSAGE", "", "", str(error))
             return
-        if int(incarnation) != state.incarnation:
+        state = self._workers.get(heard.worker)
+        if state is None or heard.incarnation != state.incarnation:
             return  # the last words of a process that has been replaced
-        state.address = address
+        state.address = heard.address
         state.heard_ns = self._clock.now_ns()
-        self._react(state, message)
+        self._react(state, heard.message)
 
     def _react(self, state: WorkerState, message: m.ToSupervisor) -> None:
         if isinstance(message, m.Heartbeat):
             self._ledger.update(state.name, message, self._clock.now_ns())
-            if not self._check_stuck(state, message):
-                self._check_fresh(state, message)
+            self._check_fresh(state, message)
         elif isinstance(message, m.Publish):
             with self.preview_changed:
-                self.previews[message.topic] = message.payload
+                if message.payload:
+                    self.previews[message.topic] = message.payload
+                else:
+                    self.previews.pop(message.topic, None)
                 self.preview_changed.notify_all()
         elif isinstance(message, m.Progress):
             self._relay_progress(state, message)
@@ -318,8 +334,8 @@ class Run:
         state.pid = 0
         patience_ns = self._clock.now_ns() + (LAST_WORDS_NS if status == 0 else 0)
         while state.phase not in ("done", "failed") and self._clock.now_ns() < patience_ns:
-            if self._router.poll(POLL_MS):  # it has said so, but pipes are faster than sockets
-                self._hear(*self._router.recv_multipart())
+            if self._control.waiting(POLL_MS):  # it has said so, but pipes are faster than sockets
+                self._hear()
         if state.phase in ("done", "failed"):
             self._ledger.left(state.name, "stopped" if state.phase == "done" else "failed")
             return
@@ -327,64 +343,33 @@ class Run:
         self._ledger.died(state.name)
         self._freshness.forget(state.name)
         sweep_stale_slabs()
-        if not self._going or self._stop_at_ns is not None or self._feeds_a_file(state.name):
+        reason = None
+        if self._going and self._stop_at_ns is None:
+            reason = self._recovery.plan_restart(state, self._clock.now_ns())
+        told = f"worker '{state.name}' was {how}"
+        if state.start_at_ns is None:
             state.phase = "failed"
             self._ledger.left(state.name, "failed")
-            self._fail(m.Failure("", "", "WORKER_LOST", f"worker '{state.name}' was {how}"))
+            told += f": {reason}" if reason else ""
+            self._fail(m.Failure("", "", "WORKER_LOST", told))
             self._broadcast_gone(state, final=True)
             return
-        self._note("WORKER_LOST", "", "", f"worker '{state.name}' was {how}; starting it again")
+        told += "; starting it again. What it had taken and not finished is lost"
+        self._note("WORKER_LOST", "", "", told)
         self._broadcast_gone(state, final=False)
-        now_ns = self._clock.now_ns()
-        if now_ns - state.started_ns > CALM_NS:
-            state.backoff_ns = FIRST_BACKOFF_NS
         state.phase = "down"
-        state.start_at_ns = now_ns + (0 if state.incarnation == 0 else state.backoff_ns)
-        state.backoff_ns = min(state.backoff_ns * 2, LONGEST_BACKOFF_NS)
-
-    def _feeds_a_file(self, worker: str) -> bool:
-        """A file's source cannot go on where it died: starting over would send frames twice."""
-        return self.plan.mode == "file" and any(
-            node.worker == worker and not self.plan.inputs_of(node.name)
-            for node in self.plan.nodes.values()
-        )
 
     def _broadcast_gone(self, state: WorkerState, *, final: bool) -> None:
         for other in self._workers.values():
             if other is not state and other.address and other.phase not in ("done", "failed"):
                 self._post(other, m.PeerGone(state.name, final))
 
-    def _check_stuck(self, state: WorkerState, beat: m.Heartbeat) -> bool:
-        """Whether a call of `process` has not returned for too long; its worker is then killed."""
-        for node, stuck_ms in beat.stuck_ms.items():
-            if stuck_ms > self._stuck_ms and state.pid:
-                self._note(
-                    "STUCK",
-                    node,
-                    "",
-                    f"`process` has not returned for {stuck_ms / 1000:.0f} s;"
-                    f" worker '{state.name}' is killed and started again",
-                )
-                kill(state.pid)
-                return True
-        return False
-
     def _check_fresh(self, state: WorkerState, beat: m.Heartbeat) -> None:
         now_ns = self._clock.now_ns()
-        for finding in self._freshness.look(beat.nodes, self._ledger.edges(), now_ns):
-            if finding.kind == "stuck" and state.pid:
-                self._note(
-                    "STUCK", finding.node, "",
-                    f"frames wait and none was processed for {finding.seconds:.0f} s;"
-                    f" worker '{state.name}' is killed and started again",
-                )  # fmt: skip
+        for finding in self._freshness.look(beat, self._ledger.edges(), now_ns):
+            self._note(finding.code, finding.node, "", finding.message)
+            if finding.code == "STUCK" and state.pid:
                 kill(state.pid)
-            elif finding.kind == "stale":
-                told = f"no frame from any stream for {finding.seconds:.0f} s"
-                self._note("STALE", finding.node, "", told)
-            elif finding.kind == "fresh":
-                told = f"frames come again after {finding.seconds:.0f} s"
-                self._note("FRESH", finding.node, "", told)
 
     def _look(self) -> None:
         """What no message announces: time-outs, due restarts, the end."""
@@ -415,6 +400,7 @@ class Run:
     # ---- small things
 
     def _launch(self, state: WorkerState) -> None:
+        assert self._forkserver is not None
         state.incarnation += 1
         state.phase = "starting"
         state.endpoint = ""
@@ -422,9 +408,10 @@ class Run:
         state.started_ns = state.heard_ns = self._clock.now_ns()
         request = m.Spawn(
             worker=state.name,
+            number=list(self._workers).index(state.name),
             incarnation=state.incarnation,
             plan=self.plan,
-            control=self._control,
+            control=self._endpoint,
             run_dir=str(self._run_dir),
             out_dir=str(self.out_dir),
             keys_dir=str(self._keys_dir) if self._keys_dir else None,
@@ -472,7 +459,9 @@ class Run:
                 self._broadcast_gone(state, final=True)
 
     def _post(self, state: WorkerState, message: m.Message) -> None:
-        self._router.send_multipart([state.address, m.encode(message)])
+        if not self._control.post(state.address, message):
+            told = f"worker '{state.name}' does not read its commands: one was lost"
+            self._note("CONTROL_LOST", "", "", told)
 
     def _note(self, code: str, node: str, stream_id: str, message: str) -> None:
         self._record(
@@ -483,5 +472,11 @@ class Run:
 
     def _record(self, event: RunEvent) -> None:
         self._events.append(event)
-        if self._on_event is not None:
+        if self._on_event is None:
+            return
+        try:
             self._on_event(event)
+        except Exception as error:  # noqa: BLE001  the run goes on, whoever watches it
+            self._on_event = None
+            told = f"no further events are told there: {type(error).__name__}: {error}"
+            self._note("OBSERVER_FAILED", "", "", told)

@@ -32,7 +32,9 @@ from engine.runtime.build import (
 )
 from engine.runtime.flow import FlowLimit
 from engine.runtime.lane import NodeLane
+from engine.runtime.rundir import worker_socket
 from engine.runtime.source import SourceLane
+from engine.telemetry.doubling import Doubling
 from engine.telemetry.stats import RunEvent, WorkerStats
 from engine.transport.epochs import EpochTable
 from engine.transport.hub import Hub
@@ -68,6 +70,7 @@ class Worker:
         self._ended: queue.SimpleQueue[NodeLane | SourceLane] = queue.SimpleQueue()
         self._go = threading.Event()
         self._abort = threading.Event()
+        self._malformed, self._refused = Doubling(), Doubling()
         self._running = True
         self._stopping = False
         keys = KeyRing.load(Path(spawn.keys_dir)) if spawn.keys_dir else None
@@ -146,7 +149,8 @@ class Worker:
         spec = self._plan.workers.get(self._name)
         if spec is not None and spec.host is not None:
             return f"tcp://{spec.host}:0"
-        return f"ipc://{self._spawn.run_dir}/{self._name}-{self.incarnation}.sock"
+        name = worker_socket(self._spawn.number, self.incarnation)
+        return f"ipc://{self._spawn.run_dir}/{name}"
 
     def _build(self) -> None:
         spec = self._plan.workers.get(self._name)
@@ -168,7 +172,7 @@ class Worker:
                 beat = self.clock.now_ns()
                 self._send(self._heartbeat(final=False))
                 self._retire_ended()
-                self._tell_slab_errors()
+                self._tell_trouble()
 
     def _handle(self, payload: bytes) -> None:
         if payload:
@@ -319,7 +323,13 @@ class Worker:
         if ended and (self._stopping or not self._spawn.keep_open):
             self._running = not self._drained()
 
-    def _tell_slab_errors(self) -> None:
+    def _tell_trouble(self) -> None:
+        if self._malformed.risen_to(self._hub.malformed):
+            told = f"worker '{self._name}' got {self._hub.malformed} messages that are for no edge"
+            self.report("MALFORMED", "", "", told)
+        if self._refused.risen_to(self._hub.refused):
+            told = f"worker '{self._name}' refused {self._hub.refused} connections: unknown keys"
+            self.report("REFUSED", "", "", told)
         for parts in self._parts.values():
             for outbox in parts.outboxes.values():
                 if outbox.slab_error is not None:
@@ -328,9 +338,10 @@ class Worker:
 
     def _drained(self) -> bool:
         """Whether everything sent to other workers has arrived there, the ends too."""
-        edges = [(k, v) for parts in self._parts.values() for k, v in parts.edges().items()]
         return self.aborted or all(
-            stats.in_flight == 0 and self._hub.over(edge_id) for edge_id, stats in edges
+            outbox.stats().in_flight == 0 and self._hub.over(edge_id)
+            for parts in self._parts.values()
+            for edge_id, outbox in parts.outboxes.items()
         )
 
     def _heartbeat(self, *, final: bool) -> m.Heartbeat:
@@ -343,7 +354,9 @@ class Worker:
             for lane in parts.lanes
             if (since := lane.busy_since_ns) is not None
         }
-        return m.Heartbeat(worker_stats(self._name, self.incarnation), nodes, edges, stuck, final)
+        stats = worker_stats(self._name, self.incarnation)
+        stats.malformed, stats.refused = self._hub.malformed, self._hub.refused
+        return m.Heartbeat(stats, nodes, edges, stuck, final)
 
     def _on_control(self, parts: list[bytes]) -> None:
         payload = bytes(parts[-1])

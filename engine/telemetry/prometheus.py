@@ -63,6 +63,8 @@ EDGE_GAUGES = (
 WORKER_COUNTERS = (
     ("restarts", "Restarts of the process", "restarts"),
     ("cpu_seconds", "Processor time", "cpu_seconds"),
+    ("malformed", "Messages that named no edge of the process", "malformed"),
+    ("refused", "Connections with an unknown key", "refused"),
 )
 WORKER_GAUGES = (
     ("rss_bytes", "Resident memory", "rss_bytes"),

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.plan import LinkKind
 from engine.spec import Policy
@@ -102,6 +103,27 @@ class EdgeStats(Struct, kw_only=True):
     def balanced(self) -> bool:
         return self.sent == self.consumed + sum(self.drops.values()) + self.in_flight
 
+    def add_past(self, past: EdgeStats) -> None:
+        """Add what an earlier life of the same edge had counted."""
+        self.sent += past.sent
+        self.consumed += past.consumed
+        self.bytes += past.bytes
+        self.slab_misses += past.slab_misses
+        self.malformed += past.malformed
+        self.peak_depth = max(self.peak_depth, past.peak_depth)
+        causes = dict.fromkeys((*self.drops, *past.drops))
+        self.drops = {c: self.drops.get(c, 0) + past.drops.get(c, 0) for c in causes}
+        age = Histogram(dict(self.age.bins), self.age.count, self.age.sum_ns)
+        age.merge(past.age)
+        self.age = age
+
+    def lost(self) -> EdgeStats:
+        """The books of an edge whose end is gone: what was under way or waiting is `peer_lost`."""
+        drops = dict(self.drops)
+        if self.in_flight:
+            drops["peer_lost"] = drops.get("peer_lost", 0) + self.in_flight
+        return replace(self, drops=drops, in_flight=0, depth=0)
+
 
 class WorkerStats(Struct, kw_only=True):
     """One process."""
@@ -112,6 +134,8 @@ class WorkerStats(Struct, kw_only=True):
     rss_bytes: int = 0
     cpu_seconds: float = 0.0
     threads: int = 0
+    malformed: int = 0  # messages that named no edge of this process
+    refused: int = 0  # connections whose key is not known
     state: Literal["starting", "running", "restarting", "stopped", "failed"] = "starting"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -11,26 +12,35 @@ from msgspec import Meta
 from engine import Config, OpContext, Operator
 from operators.ports import Events
 from operators.sinks._events import event_rows
-from operators.sinks._files import disk_errors
+from operators.sinks._files import disk_errors, reserve
 
 
 class JsonlSinkConfig(Config, frozen=True):
     """Where to."""
 
-    path: Annotated[str, Meta(min_length=1, description="file; what it already holds is kept")] = (
-        "events.jsonl"
-    )
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="file; an existing one is never overwritten, the next free of NAME-2, "
+            "NAME-3, ... is taken",
+        ),
+    ] = "events.jsonl"
+    append: Annotated[bool, Meta(description="go on in an existing file instead")] = False
 
 
 class JsonlSink(Operator[JsonlSinkConfig]):
-    """Appends. A line is whole or absent, also after a kill or on a full disk."""
+    """A line is whole or absent, also after a kill or on a full disk."""
 
     event_sink = True
+    _path: Path | None = None  # once it has been opened: trying again goes on in the same file
 
     def open(self, ctx: OpContext) -> None:
         self._node = ctx.node
-        self._path = ctx.output_path(self.config.path)
-        with disk_errors(self._node, self._path):
+        wanted = self._path or ctx.output_path(self.config.path)
+        with disk_errors(self._node, wanted):
+            if self._path is None:
+                self._path = wanted if self.config.append else reserve(wanted)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             self._end = _end_of_last_line(self._file)
             os.ftruncate(self._file, self._end)
@@ -43,6 +53,7 @@ class JsonlSink(Operator[JsonlSinkConfig]):
         os.close(self._file)
 
     def _append(self, line: bytes) -> None:
+        assert self._path is not None
         with disk_errors(self._node, self._path):
             written = 0
             try:

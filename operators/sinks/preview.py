@@ -40,4 +40,5 @@ class Preview(Operator[PreviewConfig]):
         self._ctx.publish(f"preview/{stamp.stream_id}", jpeg.tobytes())
 
     def reset(self, stream_id: str) -> None:
-        self._shown_ns.pop(stream_id, None)
+        if self._shown_ns.pop(stream_id, None) is not None:
+            self._ctx.publish(f"preview/{stream_id}", b"")

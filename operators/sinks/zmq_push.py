@@ -10,6 +10,8 @@ from msgspec import Meta
 from engine import Config, OpContext, Operator, OperatorError, TransportError
 from engine.frame import Discontinuity
 from engine.spec import Policy
+from engine.telemetry.doubling import Doubling
+from engine.telemetry.stats import EdgeStats
 from engine.transport.endpoints import stays_on_host
 from operators._exchange import Channel, Endpoint, Keys, exchange_edge, load_keys, running_hub
 from operators.ports import Video
@@ -70,6 +72,8 @@ class ZmqPush(Operator[ZmqPushConfig]):
             endpoint = self._hub.listen(config.endpoint)
         except TransportError as error:
             raise OperatorError("CANNOT_LISTEN", f"{error}; set another endpoint") from error
+        self._refused = Doubling()
+        ctx.account(config.channel, self._books)
         if config.endpoint.endswith(":0"):
             ctx.report("LISTENING", f"frames of channel '{config.channel}' are at {endpoint}")
 
@@ -83,6 +87,9 @@ class ZmqPush(Operator[ZmqPushConfig]):
                 " start the run that pulls, or set `full: drop_oldest`",
                 permanent=False,
             )
+        if self._refused.risen_to(self._hub.refused):
+            told = f"{self._hub.refused} connections had an unknown key and were turned away"
+            self._ctx.report("REFUSED", told)
         if self._outbox.slab_error is not None:
             self._ctx.report("SHM_FULL", self._outbox.slab_error)
             self._outbox.slab_error = None
@@ -101,7 +108,13 @@ class ZmqPush(Operator[ZmqPushConfig]):
             left_ns -= LOOK_NS
         left = self._outbox.stats().in_flight
         if left:
+            self._outbox.abandon()
             self._ctx.report("UNDELIVERED", f"{left} frames at the end were not taken")
+
+    def _books(self) -> EdgeStats:
+        stats = self._outbox.stats()
+        stats.malformed += self._hub.malformed
+        return stats
 
     def _over(self) -> bool:
         return self._hub.over(self._edge.id) and self._outbox.stats().in_flight == 0

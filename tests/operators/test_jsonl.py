@@ -16,8 +16,8 @@ from tests.operators.media import event
 from tests.operators.sightings import ONE, TWO
 
 
-def opened(tmp_path):
-    sink, ctx = JsonlSink(JsonlSinkConfig()), HarnessContext(output=tmp_path)
+def opened(tmp_path, **config):
+    sink, ctx = JsonlSink(JsonlSinkConfig(**config)), HarnessContext(output=tmp_path)
     sink.open(ctx)
     return sink, tmp_path / "events.jsonl"
 
@@ -57,10 +57,28 @@ def test_unknown_record_is_written_with_its_name(tmp_path):
     assert (row["kind"], row["open"]) == ("Gate", True)
 
 
-def test_what_is_there_is_kept_but_half_a_line(tmp_path):
+def test_a_second_run_takes_the_next_name(tmp_path):
+    for _ in range(2):
+        run_operator(JsonlSink(JsonlSinkConfig()), [event(ONE)], output=tmp_path)
+    first, second = (tmp_path / name for name in ("events.jsonl", "events-2.jsonl"))
+    assert first.read_bytes() == second.read_bytes() != b""
+
+
+def test_who_opens_again_goes_on_in_the_same_file(tmp_path):
+    sink, path = opened(tmp_path)
+    sink.process(event(ONE))
+    sink.close()
+    sink.open(HarnessContext(output=tmp_path))
+    sink.process(event(ONE))
+    sink.close()
+    assert len(path.read_text().splitlines()) == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_appending_keeps_what_is_there_but_half_a_line(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"old":1}\n{"half"' + b"x" * 9000)
-    sink, _ = opened(tmp_path)
+    sink, _ = opened(tmp_path, append=True)
     sink.process(event(ONE))
     sink.close()
     rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -18,7 +18,7 @@ from tests.operators.media import numbered
 def shown(frames, **config):
     ctx = HarnessContext()
     run_operator(Preview(PreviewConfig(**config)), frames, ctx=ctx)
-    return ctx.published
+    return [(topic, picture) for topic, picture in ctx.published if picture]
 
 
 def test_small_and_seldom():
@@ -42,6 +42,15 @@ def test_each_stream_has_its_own_rhythm():
 def test_a_stream_that_starts_again_is_shown_at_once():
     frames = numbered(4)
     assert len(shown([*frames[1:], frames[0]])) == 2
+
+
+def test_the_end_of_a_stream_takes_its_preview_away():
+    ctx = HarnessContext()
+    run_operator(Preview(PreviewConfig()), numbered(3), ctx=ctx)
+    assert [(topic, bool(picture)) for topic, picture in ctx.published] == [
+        ("preview/cam", True),
+        ("preview/cam", False),
+    ]
 
 
 def test_small_frames_stay_as_they_are():

@@ -174,8 +174,21 @@ def test_without_block_the_newest_frames_wait(node: Build) -> None:
     pusher = push(node, LOOPBACK, queue=2)
     for seq in range(50):
         pusher.operator.process(shade(seq))
+    books = pusher.ctx.accounts["frames"]
+    assert (books().sent, books().drops, books().in_flight) == (50, {"queue_full": 48}, 2)
     puller = pull(node, pusher.address)
     assert [int(next_frame(puller).data[0, 0]) for _ in range(2)] == [48, 49]
+
+
+def test_what_nobody_took_in_the_end_is_on_the_books(node: Build) -> None:
+    pusher = push(node, LOOPBACK, queue=2)
+    for seq in range(3):
+        pusher.operator.process(shade(seq))
+    pusher.close()
+    assert pusher.codes()[-1] == "UNDELIVERED"
+    books = pusher.ctx.accounts["frames"]()
+    assert (books.drops, books.in_flight) == ({"queue_full": 1, "peer_lost": 2}, 0)
+    assert books.balanced
 
 
 @pytest.mark.slow
@@ -284,6 +297,9 @@ def test_keys_that_do_not_fit_fail_at_once(node: Build, tmp_path: Path, case: st
     with pytest.raises(OperatorError, match="public keys") as caught:
         next_frame(puller)
     assert (caught.value.code, caught.value.permanent) == ("AUTH_FAILED", True)
+    if case == "stranger":
+        pusher.operator.process(shade(0))
+        assert "REFUSED" in pusher.codes()
     secret = (there / "there.secret").read_text().strip()
     assert secret not in str(caught.value)
 

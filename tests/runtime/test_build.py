@@ -14,7 +14,14 @@ from msgspec import Meta
 from engine.contract import TUNABLE, Config
 from engine.errors import DeviceError, EngineError
 from engine.plan import Plan
-from engine.runtime.build import fold, operator_class, require_device, thread_budget, tuned_value
+from engine.runtime.build import (
+    fold,
+    operator_class,
+    require_device,
+    thread_budget,
+    tuned_value,
+    worst,
+)
 from engine.telemetry.stats import NodeStats
 from tests.runtime.fakes import planned_node
 from tests.runtime.operators import Pass
@@ -122,3 +129,17 @@ def test_figures_of_lanes_add_up_and_the_parts_stay_as_they_were() -> None:
     assert total.records == {"Face": 8}
     assert (total.busy.count, total.busy.sum_ns, total.age.sum_ns) == (2, 10_000, 14_000)
     assert msgspec.msgpack.encode(part) == before
+
+
+def test_a_node_is_as_well_as_the_worst_of_its_lanes() -> None:
+    total = NodeStats(node="n", worker="w", device="cpu")
+    for state, error, shown in (
+        ("finished", None, ("finished", None)),
+        ("running", None, ("running", None)),
+        ("failed", "AUTH_FAILED", ("failed", "AUTH_FAILED")),
+        ("running", None, ("failed", "AUTH_FAILED")),
+        ("finished", None, ("failed", "AUTH_FAILED")),
+    ):
+        part = NodeStats(node="n", worker="w", device="cpu", state=state, error=error)
+        worst(total, part)
+        assert (total.state, total.error) == shown

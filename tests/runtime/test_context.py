@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.runtime.context import LaneContext
+from engine.telemetry.stats import EdgeStats
 from tests.runtime.fakes import FakeHost
 
 
@@ -112,6 +113,22 @@ def test_reports_and_previews_go_to_the_worker(host: FakeHost) -> None:
     ctx.publish("preview", b"jpeg")
     assert host.reports == [("BLACK", "door", "the picture is black")]
     assert host.published == [("preview", b"jpeg")]
+
+
+def test_books_of_edges_out_of_the_graph_outlast_the_operator(host: FakeHost) -> None:
+    ctx = context(host)
+    for life in (1, 2):
+        stats = EdgeStats(
+            edge="x", link="tcp", policy="block", sent=5, consumed=2, in_flight=2,
+            drops={"queue_full": 1}, depth=2,
+        )  # fmt: skip
+        ctx.account("there", lambda stats=stats: stats)
+        assert ctx.edges()["cams:there"].sent == 5 * life
+        ctx.release()
+    (books,) = ctx.edges().values()
+    assert (books.sent, books.consumed, books.in_flight) == (10, 4, 0)
+    assert books.drops == {"queue_full": 2, "peer_lost": 4}
+    assert books.balanced
 
 
 def test_outputs_are_below_the_folder_of_the_run(host: FakeHost) -> None:

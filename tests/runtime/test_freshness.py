@@ -6,7 +6,8 @@ import pytest
 
 from engine.plan import Plan, PlannedEdge, PlannedNode
 from engine.runtime.freshness import STALE_NS, Freshness
-from engine.telemetry.stats import EdgeStats, NodeStats
+from engine.runtime.messages import Heartbeat
+from engine.telemetry.stats import EdgeStats, NodeStats, WorkerStats
 
 SECOND = 1_000_000_000
 STUCK_NS = 5 * SECOND
@@ -43,23 +44,28 @@ def edges(**depth: int) -> dict[str, EdgeStats]:
     }
 
 
+def beat_of(*nodes: NodeStats, **stuck_ms: float) -> Heartbeat:
+    worker = WorkerStats(worker="main")
+    return Heartbeat(worker, {stats.node: stats for stats in nodes}, {}, stuck_ms)
+
+
 def kinds(found: list) -> list[tuple[str, str]]:
-    return [(finding.node, finding.kind) for finding in found]
+    return [(finding.node, finding.code) for finding in found]
 
 
 def test_frames_that_wait_while_nothing_is_done_mean_stuck(plan: Plan) -> None:
     fresh = Freshness(plan, STUCK_NS)
-    beat = {"slow": stats("slow", 10)}
+    beat = beat_of(stats("slow", 10))
     assert fresh.look(beat, edges(first=2), 0) == []
     assert fresh.look(beat, edges(first=2), STUCK_NS) == []
-    assert kinds(fresh.look(beat, edges(first=2), STUCK_NS + 1)) == [("slow", "stuck")]
+    assert kinds(fresh.look(beat, edges(first=2), STUCK_NS + 1)) == [("slow", "STUCK")]
     assert fresh.look(beat, edges(first=2), STUCK_NS + SECOND) == []  # told once
 
 
 def test_progress_starts_the_time_anew(plan: Plan) -> None:
     fresh = Freshness(plan, STUCK_NS)
     for second in range(20):
-        assert fresh.look({"slow": stats("slow", second)}, edges(first=2), second * SECOND) == []
+        assert fresh.look(beat_of(stats("slow", second)), edges(first=2), second * SECOND) == []
 
 
 @pytest.mark.parametrize(
@@ -68,14 +74,14 @@ def test_progress_starts_the_time_anew(plan: Plan) -> None:
 )
 def test_idle_held_up_or_failed_is_not_stuck(plan: Plan, depth: dict, state: str) -> None:
     fresh = Freshness(plan, STUCK_NS)
-    beat = {"slow": stats("slow", 10, state)}
+    beat = beat_of(stats("slow", 10, state))
     fresh.look(beat, edges(**depth), 0)
     assert fresh.look(beat, edges(**depth), 10 * STUCK_NS) == []
 
 
 def test_a_restarted_worker_gets_its_time_anew(plan: Plan) -> None:
     fresh = Freshness(plan, STUCK_NS)
-    beat = {"slow": stats("slow", 10)}
+    beat = beat_of(stats("slow", 10))
     fresh.look(beat, edges(first=2), 0)
     fresh.forget("main")
     assert fresh.look(beat, edges(first=2), 2 * STUCK_NS) == []
@@ -83,9 +89,18 @@ def test_a_restarted_worker_gets_its_time_anew(plan: Plan) -> None:
 
 def test_a_live_source_without_frames_is_told_once_and_again_when_it_is_back(plan: Plan) -> None:
     fresh = Freshness(plan, STUCK_NS)
-    fresh.look({"source": stats("source", 5)}, edges(), 0)
-    silent = {"source": stats("source", 5)}
-    assert kinds(fresh.look(silent, edges(), STALE_NS + 1)) == [("source", "stale")]
+    fresh.look(beat_of(stats("source", 5)), edges(), 0)
+    silent = beat_of(stats("source", 5))
+    assert kinds(fresh.look(silent, edges(), STALE_NS + 1)) == [("source", "STALE")]
     assert fresh.look(silent, edges(), STALE_NS + SECOND) == []
-    back = {"source": stats("source", 6)}
-    assert kinds(fresh.look(back, edges(), STALE_NS + 2 * SECOND)) == [("source", "fresh")]
+    back = beat_of(stats("source", 6))
+    assert kinds(fresh.look(back, edges(), STALE_NS + 2 * SECOND)) == [("source", "FRESH")]
+
+
+def test_a_call_that_does_not_return_means_stuck(plan: Plan) -> None:
+    fresh = Freshness(plan, STUCK_NS)
+    assert fresh.look(beat_of(stats("slow", 1), slow=5000), edges(), 0) == []
+    (found,) = fresh.look(beat_of(stats("slow", 1), slow=5001), edges(), SECOND)
+    assert (found.node, found.code) == ("slow", "STUCK")
+    assert "has not returned for 5 s" in found.message
+    assert "'main'" in found.message

@@ -327,6 +327,22 @@ def test_a_break_is_told_once_though_every_port_says_it(sides: tuple[str, str]) 
     assert [type(step) for step in bench.steps] == [Discontinuity] * 2
 
 
+def test_breaks_of_two_ports_at_different_times_are_both_told() -> None:
+    bench = join(mode="live")
+    bench.feed([frame(0)], [frame(0)])
+    bench.feed([broken(), frame(1)], [frame(1)])  # the worker on the left's way was replaced
+    bench.feed([frame(2)], [broken(), frame(2)])  # and now the one on the right's
+    told = [step for step in bench.steps if isinstance(step, Discontinuity)]
+    assert len(told) == 2
+
+
+def test_a_break_of_a_stream_that_has_ended_is_forgotten() -> None:
+    bench = join(mode="live")
+    bench.feed([broken(), end()], [end()])
+    bench.feed([frame(0)], [broken(), frame(0)])  # another one of the same name
+    assert [type(step) for step in bench.steps].count(Discontinuity) == 2
+
+
 def test_after_a_break_a_source_may_count_from_0_again() -> None:
     bench = join(mode="live")
     bench.feed([frame(seq) for seq in range(50, 60)], [frame(seq) for seq in range(50, 59)])

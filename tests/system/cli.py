@@ -34,12 +34,12 @@ class Done:
         return json.loads(self.out)
 
 
-def frameloom(*arguments: str | Path, folder: Path) -> Done:
+def frameloom(*arguments: str | Path, folder: Path, env: dict[str, str] | None = None) -> Done:
     """Run a command to its end."""
     done = subprocess.run(
         _command(arguments),
         cwd=folder,
-        env=_environment(),
+        env=environment() | (env or {}),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -111,7 +111,7 @@ def started(*arguments: str | Path, folder: Path) -> Iterator[Started]:
     process = subprocess.Popen(
         _command(arguments),
         cwd=folder,
-        env=_environment(),
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -133,5 +133,5 @@ def _command(arguments: tuple[str | Path, ...]) -> list[str]:
     return [sys.executable, "-m", "engine.cli", *map(str, arguments)]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160", "NO_COLOR": "1"}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.console import CommandError
+from engine.commands.top import metrics_url
 from tests.system.cli import ROOT, frameloom
 
 pytestmark = pytest.mark.slow
@@ -108,7 +110,7 @@ def test_ops_for_machines(tmp_path: Path) -> None:
     assert sink["event_sink"] is True
     (events,) = sink["inputs"]
     assert (events["name"], events["caps"], events["arrival"]) == ("events", "event", "each")
-    (path,) = sink["config"]
+    path, _append = sink["config"]
     assert (path["name"], path["type"], path["default"]) == ("path", "str", "events.jsonl")
     assert not path["required"]
     detect = frameloom("ops", "FaceDetect", "--json", folder=tmp_path).data[0]
@@ -151,10 +153,25 @@ def test_keygen_refuses_names_that_are_paths(tmp_path: Path, name: str) -> None:
 
 
 def test_top_says_that_nobody_answers(tmp_path: Path) -> None:
-    done = frameloom("top", "http://127.0.0.1:9/metrics", "--once", folder=tmp_path)
+    done = frameloom("top", "127.0.0.1:9", "--once", folder=tmp_path)
     assert done.code == 2
+    assert "127.0.0.1:9/metrics does not answer" in done.err
     assert "is a graph running there" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:8700", "http://localhost:8700", "http://localhost:8700/", "localhost:8700/metrics"],
+)
+def test_top_knows_where_the_metrics_of_a_page_are(address: str) -> None:
+    assert metrics_url(address) == "http://localhost:8700/metrics"
+
+
+@pytest.mark.parametrize("address", ["", "ftp://localhost/", "http:///metrics"])
+def test_top_refuses_what_is_no_address(address: str) -> None:
+    with pytest.raises(CommandError, match="no address of a page"):
+        metrics_url(address)
 
 
 def test_doctor_finds_what_is_required(tmp_path: Path) -> None:
