@@ -10,6 +10,8 @@ import yaml
 
 from engine.errors import Problem
 
+MOST_VALUES = 100_000  # of a document, aliases written out
+
 
 def read_document(text: str, problems: list[Problem]) -> object:
     """The only document in `text`; None with `problems` told when it is not well formed."""
@@ -17,7 +19,10 @@ def read_document(text: str, problems: list[Problem]) -> object:
         loader = _Loader(text)
         try:
             root = loader.get_single_node()
-            problems += _structure_problems(root, ())
+            problems += _structure_problems(root, (), set())
+            if not problems and _size(root, {}) > MOST_VALUES:
+                message = f"its anchors stand for more than {MOST_VALUES:,} values"
+                problems.append(Problem("", "", message, "write out what is meant"))
             return None if problems or root is None else loader.construct_document(root)
         finally:
             loader.dispose()
@@ -26,6 +31,8 @@ def read_document(text: str, problems: list[Problem]) -> object:
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         context = f" {error.context}" if error.context else ""
         problems.append(Problem("", where, f"not YAML: {error.problem}{context}"))
+    except RecursionError:
+        problems.append(Problem("", "", "not a graph: lists or mappings are nested too deeply"))
     except yaml.YAMLError as error:  # a character that YAML forbids
         problems.append(Problem("", "", f"not YAML: {error}"))
     return None
@@ -33,7 +40,10 @@ def read_document(text: str, problems: list[Problem]) -> object:
 
 def read_value(text: str) -> object:
     """One value as YAML reads it; yaml.YAMLError when it is not one."""
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
 
 
 def write_document(data: object) -> str:
@@ -48,12 +58,16 @@ def write_document(data: object) -> str:
     )
 
 
-def _structure_problems(node: Any, above: tuple[int, ...]) -> Iterator[Problem]:
-    """Keys that appear twice, and anchors that contain themselves."""
+def _structure_problems(node: Any, above: tuple[int, ...], seen: set[int]) -> Iterator[Problem]:
+    """Keys that appear twice, and anchors that contain themselves. Each node is looked at once."""
     if id(node) in above:
         line = node.start_mark.line + 1
         yield Problem("", f"line {line}", "an anchor that contains itself")
-    elif isinstance(node, yaml.MappingNode):
+        return
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -62,10 +76,22 @@ def _structure_problems(node: Any, above: tuple[int, ...]) -> Iterator[Problem]:
                 yield Problem("", f"line {line}", message, "keep one of them")
             elif isinstance(key, yaml.ScalarNode):
                 first[key.value] = line
-            yield from _structure_problems(value, (*above, id(node)))
+            yield from _structure_problems(value, (*above, id(node)), seen)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _structure_problems(item, (*above, id(node)))
+            yield from _structure_problems(item, (*above, id(node)), seen)
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many values a node stands for when every alias is written out."""
+    if id(node) not in known:
+        children: list[Any] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]
 
 
 class _Loader(yaml.SafeLoader):

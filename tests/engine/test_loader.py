@@ -179,6 +179,18 @@ def test_broken_yaml_is_told_with_its_line(text: str, line: str) -> None:
     assert "not YAML" in problem
 
 
+def test_a_bomb_of_aliases_is_refused_at_once() -> None:
+    lines = ["graph: g", "a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40)]
+    (problem,) = problems_of("\n".join(lines))
+    assert "more than 100,000 values" in problem
+
+
+def test_very_deep_nesting_is_no_crash() -> None:
+    (problem,) = problems_of("graph: " + "[" * 20_000)
+    assert "too deeply" in problem
+
+
 def test_forbidden_characters_are_no_crash() -> None:
     (problem,) = problems_of("graph: \x00")
     assert "not YAML" in problem
