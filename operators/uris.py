@@ -40,6 +40,8 @@ def source_for(uri: str, mode: Mode | None = None) -> Source:
     OperatorError says what is wrong with it. `mode="live"` plays a file as if it were a camera:
     at its own pace.
     """
+    if not uri.strip():
+        raise OperatorError("NOT_FOUND", "an empty input: give a file, /dev/videoN or a URL")
     if DEVICE.fullmatch(uri):
         return Source(CAMERA, {"device": uri}, "live", Path(uri).name, uri)
     scheme = uri.partition("://")[0].lower() if "://" in uri else ""

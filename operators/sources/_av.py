@@ -23,7 +23,7 @@ PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
 
 
 class FrameCopier:
-    """Decoded frames into pooled I420 arrays. Odd sizes lose their last row or column."""
+    """Decoded frames into pooled I420 arrays, upright. Odd sizes lose their last row or column."""
 
     def __init__(self, name: str) -> None:
         self._name = name  # for messages
@@ -34,9 +34,12 @@ class FrameCopier:
     def copy(self, frame: VideoFrame) -> tuple[npt.NDArray[np.uint8], Caps]:
         """([H*3/2, W] uint8, complete caps). Raises OperatorError below 2x2 pixels."""
         planar = frame.format.name in PLANAR_420
-        key = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
+        turns = round(frame.rotation / 90) % 4  # anticlockwise, as the container asks for
+        key = (
+            frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turns
+        )  # fmt: skip
         if key != self._key:
-            self._caps = self._describe(frame, planar)
+            self._caps = self._describe(frame, planar, lying=turns % 2 == 1)
             self._key = key
         if not planar:
             frame = self._convert(frame)
@@ -46,10 +49,13 @@ class FrameCopier:
         chroma = array.reshape(-1)[split:].reshape(2, height // 2, width // 2)
         for plane, target in zip(frame.planes, (array[:height], *chroma), strict=True):
             source = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+            if turns:
+                even = target.shape[::-1] if turns % 2 else target.shape
+                source = np.rot90(source[: even[0], : even[1]], turns)
             np.copyto(target, source[: target.shape[0], : target.shape[1]])
         return array, self._caps
 
-    def _describe(self, frame: VideoFrame, planar: bool) -> Caps:
+    def _describe(self, frame: VideoFrame, planar: bool, *, lying: bool) -> Caps:
         width, height = frame.width & ~1, frame.height & ~1
         if width < 2 or height < 2:
             raise OperatorError(
@@ -62,8 +68,8 @@ class FrameCopier:
             media="video",
             pix_fmt="yuv420p",
             dtype="uint8",
-            width=width,
-            height=height,
+            width=height if lying else width,
+            height=width if lying else height,
             device="cpu",
             colorspace=_matrix(frame),
             color_range="full" if full else "limited",

@@ -62,6 +62,10 @@ def _decoded(path: Path) -> VideoFrame:
     from av.error import FFmpegError
 
     with open_media(str(path)) as container:
+        if not container.format.name.endswith("_pipe") and container.format.name != "image2":
+            kind = container.format.long_name or container.format.name
+            message = f"{path}: is no picture ({kind}); videos are inputs of their own, name them"
+            raise OperatorError("NOT_A_PICTURE", message)
         try:
             return next(container.decode(video=0))
         except (FFmpegError, StopIteration) as error:

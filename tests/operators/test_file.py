@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from itertools import pairwise
 
 import av
@@ -77,6 +78,40 @@ def test_odd_sizes_are_cropped(tmp_path):
     frames, _ = play(path)
     assert frames[0].data.shape == (75, 64)
     assert len(np.unique(frames[0].data[:50])) == 1
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
+    ids=["clockwise", "upside down", "anticlockwise"],
+)
+def test_a_clip_that_was_filmed_lying_comes_upright(tmp_path, matrix, turns):
+    path = write_clip(tmp_path / "a.mp4", frames=3, size=(66, 50), noise=True)
+    plain, _ = play(path)
+    tag = turned(path, matrix)
+    frames, _ = play(tag)
+    size = (frames[0].caps.width, frames[0].caps.height)
+    assert size == ((50, 66) if turns % 2 else (66, 50))
+    for frame, lying in zip(frames, plain, strict=True):
+        for plane, before in zip(planes(frame), planes(lying), strict=True):
+            np.testing.assert_array_equal(plane, np.rot90(before, turns))
+
+
+def turned(path, matrix):
+    """The same clip with another display matrix (a, b, c, d) in its track header."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    changed = path.with_stem("turned")
+    changed.write_bytes(data)
+    return changed
+
+
+def planes(frame):
+    width, height = frame.caps.width, frame.caps.height
+    luma, chroma = frame.data[:height], frame.data[height:].reshape(2, height // 2, width // 2)
+    return luma, chroma[0], chroma[1]
 
 
 def test_one_pixel_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from engine.testing import run_operator
 from operators.sinks._pixels import to_bgr
 from operators.sinks.image_folder import ImageFolderSink, ImageFolderSinkConfig
 from operators.sources.image_folder import ImageFolder, ImageFolderConfig
-from tests.operators.media import numbered
+from tests.operators.media import numbered, write_clip
 
 
 def write(folder, **shades):
@@ -76,3 +76,11 @@ def test_full_disk_is_named_and_leaves_no_half_picture(tmp_path):
     with pytest.raises(OperatorError, match=r"DISK_FULL: node: .*00000000\.jpg"):
         run_operator(ImageFolderSink(ImageFolderSinkConfig()), numbered(1), output=tmp_path)
     assert list((tmp_path / "cam").iterdir()) == []
+
+
+def test_a_video_in_the_folder_is_named(tmp_path):
+    write_clip(tmp_path / "clip.mp4", frames=3)
+    with pytest.raises(OperatorError) as caught:
+        run_operator(ImageFolder(ImageFolderConfig(path=str(tmp_path))))
+    assert caught.value.code == "NOT_A_PICTURE"
+    assert "clip.mp4" in str(caught.value)

@@ -78,6 +78,12 @@ def test_a_missing_file() -> None:
         source_for("gone.mp4")
 
 
+@pytest.mark.parametrize("uri", ["", "  "])
+def test_an_empty_input(uri: str) -> None:
+    with pytest.raises(OperatorError, match="an empty input"):
+        source_for(uri)
+
+
 def test_an_unknown_scheme() -> None:
     with pytest.raises(OperatorError, match="UNKNOWN_SCHEME: gopher:// is no input"):
         source_for("gopher://h/x")
