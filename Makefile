@@ -8,7 +8,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CLIP := .demo/clip.mp4
 OUT := out/demo
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Without an NVIDIA driver, torch's build for processors: a tenth of the size.
+CPU_ONLY := $(if $(shell command -v nvidia-smi 2>/dev/null),,--constraint constraints-cpu.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CPU_ONLY)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean distclean
