@@ -32,6 +32,11 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(11)
+
+
 @pytest.fixture
 def backbone() -> EfficientNetLite0:
     """Real sizes, random weights, and norms that do something."""
