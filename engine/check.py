@@ -16,6 +16,7 @@ from engine.spec import GraphSpec, Policy, WorkerSpec
 from engine.wiring import (
     DraftEdge,
     check_back_edges,
+    check_partners,
     check_reached,
     draft_edges,
     sort_nodes,
@@ -70,6 +71,7 @@ def _plan(spec: GraphSpec, data: object, problems: list[Problem]) -> Plan | None
     order = sort_nodes(nodes, edges, found)
     check_back_edges(edges, found)
     check_reached(nodes, edges, {problem.node for problem in (*problems, *found)}, found)
+    check_partners(nodes, edges, found)
     outputs = resolve_caps(order, describable(nodes, found), edges)
     check_agreement(nodes, edges, outputs, found)
     if spec.mode == "live":

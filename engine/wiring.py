@@ -95,6 +95,37 @@ def check_reached(
             problems.append(Problem(name, "inputs", "no source reaches this node", hint))
 
 
+def check_partners(
+    nodes: Mapping[str, DraftNode], edges: Sequence[DraftEdge], problems: list[Problem]
+) -> None:
+    """A join puts frames of one stream together: its inputs must have a stream in common."""
+    for name in nodes:
+        joined = [
+            edge
+            for edge in edges
+            if edge.consumer == name
+            and edge.input is not None
+            and edge.input.arrival == "each"
+            and not edge.input.optional
+        ]
+        known = {edge.consumer_port: _streams_of(edge.producer, nodes, edges) for edge in joined}
+        if len(known) > 1 and all(known.values()) and not set.intersection(*known.values()):
+            told = "; ".join(f"{port} brings {', '.join(sorted(known[port]))}" for port in known)
+            message = f"the inputs have no stream in common ({told}), so nothing would be joined"
+            hint = "give the sources a stream of the same name: streams: {door: {...}}"
+            problems.append(Problem(name, "inputs", message, hint))
+
+
+def _streams_of(name: str, nodes: Mapping[str, DraftNode], edges: Sequence[DraftEdge]) -> set[str]:
+    """The streams that sources send to what `name` gives."""
+    found: set[str] = set()
+    for source, node in nodes.items():
+        is_source = node.op is not None and not node.op.inputs
+        if is_source and name in reachable({source}, edges):
+            found |= set(node.streams) or {source}
+    return found
+
+
 def reachable(starts: set[str], edges: Sequence[DraftEdge]) -> set[str]:
     """`starts` and every node behind them."""
     reached = set(starts)

@@ -93,7 +93,7 @@ class Ledger:
         """
         with self._lock:
             ours = (self._edges[edge.id] for edge in self._plan.edges)  # not those to other runs
-            lost = any(edge.drops.get("peer_lost") for edge in ours)
+            lost = any(edge.drops.keys() & {"peer_lost", "quarantined"} for edge in ours)
             quarantined = any(node.quarantined for node in self._nodes.values())
             return lost or quarantined or self._deaths > 0
 

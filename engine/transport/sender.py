@@ -47,7 +47,7 @@ class Sender:
         if hello.credits < 1:
             raise TransportError(f"a window of {hello.credits}")
         with self._lock:
-            self._drop_session()
+            self._drop_session(reader_is_gone=False)
             self.address = address
             self._session = hello.session
             self._window = self._credits = min(hello.credits, self.edge.window)
@@ -72,7 +72,7 @@ class Sender:
     def peer_gone(self) -> None:
         """The consumer's process has ended, for certain."""
         with self._lock:
-            self._drop_session()
+            self._drop_session(reader_is_gone=True)
 
     def detach(self, address: bytes) -> None:
         """That address cannot be reached: frames wait here again until somebody says hello."""
@@ -186,16 +186,25 @@ class Sender:
         self._unlink_idle()
         return slab
 
-    def _drop_session(self) -> None:
+    def _drop_session(self, *, reader_is_gone: bool) -> None:
+        """Slots that somebody may still read are never written again: their slab is given up."""
         self.address = None
         self._credits = 0
         self._session = ""
         self._ready.clear()
         self._told_closed = False
         self.outbox.lost()
-        for slab in (self._slab, *self._retired):
-            if slab is not None:
+        slabs = [slab for slab in (self._slab, *self._retired) if slab is not None]
+        if reader_is_gone:
+            for slab in slabs:
                 slab.reclaim()
+        else:
+            for slab in slabs:
+                if not slab.idle:
+                    slab.unlink()
+            self._retired = [slab for slab in self._retired if slab.idle]
+            if self._slab is not None and not self._slab.idle:
+                self._slab = None
         self._unlink_idle()
 
     def _unlink_idle(self) -> None:

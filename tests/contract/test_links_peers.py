@@ -111,6 +111,29 @@ def test_a_new_hello_ends_the_old_session(make: Make, kind: str) -> None:
     assert held.stamp.seq == 0
 
 
+def session_of(link: Link) -> str:
+    """The session that the producer serves."""
+    assert link.producer is not None
+    return link.producer._senders[link.edge.id]._session
+
+
+def test_what_the_old_session_still_reads_is_never_written_again(make: Make) -> None:
+    """The old consumer may live: its connection was lost, or another one took its place."""
+    link = make("ipc", queue=8, window=2).join()
+    link.put(frame(1))
+    held = link.take_frame()
+    before = held.data.copy()
+    old = link.inbox
+    link.join()
+    assert isinstance(old, RemoteInbox)
+    eventually(lambda: old.session != session_of(link))
+    for seq in range(2, 2 + 2 * (2 + SPARE_SLOTS)):  # every slot, twice
+        link.put(frame(seq))
+        assert link.take_frame().stamp.seq == seq
+    assert (held.data == before).all()
+    assert link.settled().slab_misses == 0
+
+
 @pytest.mark.parametrize("kind", REMOTE)
 def test_a_producer_that_came_back_is_a_discontinuity(make: Make, kind: str) -> None:
     """For every stream that has not ended; the books of the new session begin with it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.graphs import CAM, node, problems_of
+from tests.engine.graphs import CAM, node, plan_of, problems_of
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,16 @@ def test_a_node_that_no_source_reaches() -> None:
         f"a|inputs: no source reaches this node {hint}",
         f"b|inputs: no source reaches this node {hint}",
     ]
+
+
+def test_a_join_of_streams_that_never_meet() -> None:
+    other = CAM | {"streams": {"door": {}, "yard": {}}}
+    nodes = {"cam": CAM, "other": other, "join": node("Join", {"left": "cam", "right": "other"})}
+    (problem,) = problems_of(nodes)
+    assert problem.startswith("join|inputs: the inputs have no stream in common")
+    assert "left brings cam; right brings door, yard" in problem
+    nodes["cam"] = CAM | {"streams": {"door": {}}}
+    assert len(plan_of(nodes).nodes) == 3
 
 
 def test_batches_and_joins_only_where_they_mean_something() -> None:
