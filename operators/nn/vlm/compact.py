@@ -71,16 +71,18 @@ def depth_features(maps: FeatureMaps) -> DepthFeatures:
     The sides of the maps must be in the ratio 4 : 2 : 1, as they are for multiples of 32 pixels.
     """
     pooled, local = [], []
-    for channels in maps:
-        spread, mean = torch.var_mean(channels, dim=(2, 3), correction=0)
-        pooled += [mean, torch.sqrt(spread + VARIANCE_FLOOR)]
-    for channels, stride in zip(maps[:-1], STRIDES[:-1], strict=True):
+    for channels, stride in zip(maps, STRIDES, strict=True):
+        mean = channels.mean(dim=(2, 3))
+        centred = channels - mean[:, :, None, None]  # before squaring, or flat maps lose all digits
+        square = centred.square()
+        pooled += [mean, torch.sqrt(square.mean(dim=(2, 3)) + VARIANCE_FLOOR)]
         side = STRIDES[-1] // stride
-        batch, count, rows, columns = channels.shape
-        cells = channels.reshape(batch, count, rows // side, side, columns // side, side)
-        spread, mean = torch.var_mean(cells, dim=(3, 5), correction=0)
-        local += [mean, torch.sqrt(spread + VARIANCE_FLOOR)]
-    local.append(maps.stride32)
+        if side == 1:
+            local.append(channels)
+            continue
+        cell = functional.avg_pool2d(centred, side)
+        spread = (functional.avg_pool2d(square, side) - cell.square()).clamp(min=0)
+        local += [cell + mean[:, :, None, None], torch.sqrt(spread + VARIANCE_FLOOR)]
     return DepthFeatures(torch.cat(pooled, 1), torch.cat(local, 1).flatten(2).transpose(1, 2))
 
 
