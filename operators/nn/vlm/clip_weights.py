@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ def read_weights(path: Path) -> WeightFile:
     except Exception as error:  # both libraries raise whatever a damaged byte leads them to
         first = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{path.name} is damaged, or holds more than tensors, which is never run: {first}"
+            f"{path.name} cannot be read; it is damaged, or holds more than tensors: {first}"
         ) from error
     return WeightFile(path.name, _state(path.name, told), hashlib.sha256(data).hexdigest())
 
@@ -164,6 +165,13 @@ def _source_finder(file: WeightFile) -> Callable[[str], Source]:
 
 
 def _tensors_only(data: bytes) -> Any:
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise CheckpointError(
+                    "it is a TorchScript program, as OpenAI publishes them; programs are not run: "
+                    "save its state_dict() and give that"
+                )
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
