@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.nn.capture.geometry import as_f32
 from operators.nn.capture.light import F32, F64
+from operators.nn.capture.pixels import as_f32
 
 Bits = npt.NDArray[np.bool_]
 Complex = npt.NDArray[np.complex64]
@@ -55,14 +55,12 @@ def screened(coverage: F32, table: F32, u: F32, v: F32) -> F32:
     `u`, `v` [H, W] count tiles (float32, any sign).
     """
     levels, phases = table.shape[:2]
-    level = (np.clip(coverage, 0, 1) * np.float32(levels - 1) + np.float32(0.5)).astype(np.int32)
-    row = (v * np.float32(phases) + np.float32(phases << 12)).astype(np.int32) & (phases - 1)
-    column = (u * np.float32(phases) + np.float32(phases << 12)).astype(np.int32) & (phases - 1)
-    level *= phases
-    level += row
-    level *= phases
-    level += column
-    return as_f32(table.ravel().take(level))
+    last = np.float32(levels - 1)
+    index = np.clip(coverage * last + np.float32(0.5), 0, last).astype(np.int32)
+    for phase in (v, u):
+        index *= phases
+        index += np.floor(phase * np.float32(phases)).astype(np.int32) & (phases - 1)
+    return as_f32(table.ravel().take(index))
 
 
 def panel_tile(layout: str, fill: float, sigma_pixels: float) -> F32:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from operators.nn.capture.light import F32, F64, U8, to_linear
+from operators.nn.capture.pixels import as_f32
 from operators.nn.capture.ranges import Range, drawn
 
 OVERSAMPLING = 3
@@ -97,11 +98,7 @@ class View:
 
     def source_xy(self) -> tuple[F32, F32]:
         """Two [count, count] maps: where in the source each view pixel looks."""
-        (a, b, c), (d, e, f) = self.matrix
-        line = np.arange(self.count)
-        x = (a * line + c).astype(np.float32)[None] + (b * line).astype(np.float32)[:, None]
-        y = (d * line + f).astype(np.float32)[None] + (e * line).astype(np.float32)[:, None]
-        return x, y
+        return _plane(self.matrix[0], self.count), _plane(self.matrix[1], self.count)
 
     def place(self, source_points: F64) -> F64:
         """[N, 2] source pixels -> view pixels."""
@@ -138,6 +135,12 @@ class Surface:
     mm_per_sensor_px: float  # in the middle
     source_per_mm: float
 
+    def rows(self, top: int, bottom: int) -> Surface:
+        """Some rows of the view."""
+        maps = (part[top:bottom] for part in (self.x_mm, self.y_mm, self.slope_x, self.slope_y))
+        x, y, slope_x, slope_y = maps
+        return Surface(x, y, slope_x, slope_y, self.mm_per_sensor_px, self.source_per_mm)
+
     def source_xy(self, face: Face) -> tuple[F32, F32]:
         """Where in the source picture, shown on the sheet, each view pixel looks."""
         x, y = face.centre
@@ -160,25 +163,21 @@ def surface(face: Face, view: View, pose: Pose, eye_distance_mm: float) -> Surfa
     scale = eye_distance_mm / face.eye_px
     away = pose.distance * eye_distance_mm
     to_sheet = _rays_to_plane(pose, away) @ _view_to_mm(face, view, scale)
-    line = np.arange(view.count)
-
-    def projective(row: F64) -> F32:
-        ahead = (row[0] * line + row[2]).astype(np.float32)
-        return as_f32(ahead[None] + (row[1] * line).astype(np.float32)[:, None])
-
-    over = 1 / projective(to_sheet[2])
-    x, y = projective(to_sheet[0]) * over, projective(to_sheet[1]) * over
+    over = 1 / _plane(to_sheet[2], view.count)
+    x, y = _plane(to_sheet[0], view.count) * over, _plane(to_sheet[1], view.count) * over
     tilt_x = x * np.float32(0.5 / away) + np.float32(math.radians(pose.yaw_deg))
     tilt_y = y * np.float32(0.5 / away) + np.float32(math.radians(pose.pitch_deg))
     if pose.curl_per_mm:
         axis = math.radians(pose.curl_axis_deg)
         ux, uy = np.float32(math.cos(axis)), np.float32(math.sin(axis))
         bend = (x * ux + y * uy) * np.float32(pose.curl_per_mm)  # radians
-        nearer = 1 + bend**2 * np.float32(0.5 / pose.curl_per_mm / away)
-        longer = bend**3 * np.float32(1 / 6 / pose.curl_per_mm)
+        square = bend * bend
+        nearer = square * np.float32(0.5 / pose.curl_per_mm / away) + np.float32(1)
+        longer = square * bend * np.float32(1 / 6 / pose.curl_per_mm)
         x, y = x * nearer + longer * ux, y * nearer + longer * uy
         tilt_x, tilt_y = tilt_x + bend * ux, tilt_y + bend * uy
-    return Surface(x, y, tilt_x, tilt_y, view.source_per_sensor * scale, 1 / scale)
+    per_px, per_mm = view.source_per_sensor * scale, 1 / scale
+    return Surface(as_f32(x), as_f32(y), as_f32(tilt_x), as_f32(tilt_y), per_px, per_mm)
 
 
 def locate(x: F32, y: F32, wanted: F64, start: F64, matrix: F64) -> F64:
@@ -195,9 +194,11 @@ def locate(x: F32, y: F32, wanted: F64, start: F64, matrix: F64) -> F64:
     return found
 
 
-def as_f32(array: object) -> F32:
-    """What OpenCV or mixed arithmetic returned, as float32 without a copy where it is."""
-    return np.asarray(array, np.float32)
+def _plane(row: F64, count: int) -> F32:
+    """[count, count] row[0] x + row[1] y + row[2]."""
+    line = np.arange(count)
+    across = (row[0] * line + row[2]).astype(np.float32)
+    return as_f32(across[None] + (row[1] * line).astype(np.float32)[:, None])
 
 
 def _view_to_mm(face: Face, view: View, scale: float) -> F64:

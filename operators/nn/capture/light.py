@@ -40,6 +40,9 @@ class LightParameters:
     elevation_deg: float = drawn(
         Range(25, 75, "deg", "of the lamp over the face's plane; 90 is the camera's own place")
     )
+    ambient: float = drawn(
+        Range(0.2, 0.55, "1", "share of light from everywhere: walls reflect 0.3 to 0.7 of it")
+    )
     gradient: float = drawn(
         Range(0.0, 0.35, "1", "inverse square law: change over half a crop, lamp 0.5 to 3 m away")
     )
@@ -82,12 +85,16 @@ def kelvin_rgb(kelvin: float) -> F32:
     if not low <= kelvin <= high:
         raise ValueError(f"{kelvin} K: the locus is fitted from {low} to {high} K")
     rgb = _black_body(kelvin) / _black_body(D65_KELVIN)
-    return np.maximum(rgb / rgb[1], DARKEST_CHANNEL).astype(np.float32)
+    return np.asarray(np.maximum(rgb / rgb[1], DARKEST_CHANNEL), np.float32)
 
 
-def balance(light: LightParameters) -> F32:
-    """[3] gains of the camera's white balance, green = 1: the lamp's colour, partly removed."""
-    return (kelvin_rgb(light.kelvin) ** -np.float32(light.awb)).astype(np.float32)
+def balance(illuminant: F32, awb: float) -> F32:
+    """[3] gains of the camera's white balance for `illuminant` [3], the least of them 1.
+
+    The colour is removed by the share `awb`. No gain is below 1, so that what clips stays white.
+    """
+    gains = illuminant ** -np.float32(awb)
+    return np.asarray(gains / gains.min(), np.float32)
 
 
 def lamp_field(light: LightParameters, count: int, readout_ms: float, exposure_ms: float) -> F32:

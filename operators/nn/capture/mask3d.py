@@ -20,15 +20,17 @@ import cv2
 import numpy as np
 
 from operators.nn.capture import shell, surround
-from operators.nn.capture.geometry import EYE_DISTANCE_MM, Face, View, as_f32
-from operators.nn.capture.light import F32, REC709, LightParameters
+from operators.nn.capture.geometry import EYE_DISTANCE_MM, Face, View
+from operators.nn.capture.light import F32, F64, REC709, LightParameters
+from operators.nn.capture.pixels import as_f32, over, plus, times
 from operators.nn.capture.ranges import Choice, Drawn, Range, drawn
 from operators.nn.capture.shell import Grid
 from operators.nn.capture.surround import Layers
 
 SUBKINDS = ("latex", "silicone", "resin", "paper")
-EYES_MM = ((-31.5, 0.0), (31.5, 0.0))
-MOUTH_MM = (0.0, 72.8)
+EYES_X_MM = (-31.5, 31.5)
+MOUTH_Y_MM = 72.8
+CARD_WHITE = 0.75
 OUTLINE_POWER = 2.5
 GAMMA = 2.2  # of paint levels: about even to the eye
 
@@ -61,7 +63,6 @@ class MaskParameters:
     gap_mm: float = drawn(Range(3, 10, "mm", "mask to skin"))
     outline_x_mm: float = drawn(Range(66, 80, "mm", "half width: Farkas, 130 to 140 mm and more"))
     outline_y_mm: float = drawn(Range(88, 104, "mm", "half height, hairline to chin"))
-    ambient: float = drawn(Range(0.25, 0.6, "1", "share of light from everywhere"))
     view_x_deg: float = drawn(Range(-16, 16, "deg", "camera beside the mask's axis: parallax"))
     view_y_deg: float = drawn(Range(-12, 12, "deg", "the same, up and down"))
 
@@ -107,7 +108,9 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
         "wrap": Range(0.0, 0.05, "1", "opaque"),
         "exponent": Range(3, 9, "1", "matte card", log=True),
         "specular": Range(0.005, 0.05, "white", "matte card", log=True),
-        "facet_mm": Choice((12.0, 15.0, 18.0, 22.0), "folded card"),
+        "facet_mm": Choice(
+            (22.0, 27.0, 33.0, 40.0), "folded card: card patterns of 60 to 200 facets"
+        ),
         "bump_slope": Range(0.003, 0.02, "1", "warped card"),
         "relief": Range(0.45, 0.95, "1", "flatter than a head"),
         "rim_mm": Range(0.6, 1.4, "mm", "card and its white core"),
@@ -116,10 +119,12 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
 }
 
 
-class Outline(NamedTuple):
-    """Where a mask is; [g, g] float32 maps, distances in mm, positive inside the named region."""
+class Fit(NamedTuple):
+    """A mask laid on a face; [g, g] float32 maps, distances in mm, positive inside."""
 
-    outer: F32  # inside the rim
+    grid: Grid
+    x_mm: F32  # place on the mean face
+    y_mm: F32
     holes: F32  # inside the nearest hole
     material: F32  # inside the material: within the rim, outside every hole
     cover: F32  # 1 on material, 0 elsewhere
@@ -140,27 +145,27 @@ def render(
 ) -> Layers:
     """The wearer with the mask; radiance with diffuse white = 1."""
     parts = assemble(face, view, worn, light, rng)
-    over = parts.cover[..., None] * (parts.skin - parts.wearer)
-    return Layers(parts.wearer + over, None)
+    return Layers(over(parts.wearer, parts.skin, parts.cover), None)
 
 
 def assemble(
     face: Face, view: View, worn: MaskParameters, light: LightParameters, rng: np.random.Generator
 ) -> Parts:
     """The pieces of `render`, each as the camera's view sees it."""
-    grid = Grid.of(face, view)
-    x_mm, y_mm = shell.face_mm(face, grid)
-    shape = outline(x_mm, y_mm, worn, grid)
-    shade, specular = lit(x_mm, y_mm, shape, worn, light, grid, rng)
+    fit = fitted(face, view, worn)
+    shade, specular = lit(fit, worn, light, rng)
     albedo = view.look(texture(face, worn))
+    if worn.facet_mm > 0:
+        core = shell.enlarge(creases(fit, worn), view.count)
+        albedo = plus(times(albedo, 1 - core), core * np.float32(CARD_WHITE))
     highlight = shell.enlarge(specular, view.count)
-    skin = albedo * shell.enlarge(shade, view.count)[..., None] + highlight[..., None]
-    through = as_f32(np.clip(shape.holes / grid.mm_per_px + 0.5, 0, 1))
+    skin = plus(times(albedo, shell.enlarge(shade, view.count)), highlight)
+    through = as_f32(np.clip(fit.holes / np.float32(fit.grid.mm_per_px) + np.float32(0.5), 0, 1))
     return Parts(
         skin,
         highlight,
-        shell.enlarge(shape.cover, view.count),
-        wearer(face, view, shape, worn, light, grid),
+        shell.enlarge(fit.cover, view.count),
+        wearer(face, view, fit, worn, light),
         shell.enlarge(through, view.count),
     )
 
@@ -174,62 +179,65 @@ def texture(face: Face, worn: MaskParameters) -> F32:
     base = surround.skin_colour(face) * np.array([worn.tint_red, 1, worn.tint_blue], np.float32)
     tinted = albedo * np.array([worn.tint_red, 1, worn.tint_blue], np.float32)
     even = tinted + np.float32(worn.uniform) * (base - tinted)
-    signal = np.maximum(even, 0) ** np.float32(1 / GAMMA)
+    signal = np.maximum(as_f32(even @ REC709), np.float32(1e-3)) ** np.float32(1 / GAMMA)
     levels = np.float32(worn.paint_levels)
-    coats = np.rint(signal * levels) / levels
-    soft = _blurred(as_f32(coats), 0.6 * px_per_mm)  # coats run into each other
-    return as_f32(np.clip(soft, 0, 1) ** np.float32(GAMMA))
+    coats = np.maximum(np.rint(signal * levels), 0.5) / levels  # of lighter and darker paint
+    soft = _blurred(as_f32(coats / signal), 1.2 * px_per_mm)  # coats run into each other
+    return as_f32(np.clip(even * (soft ** np.float32(GAMMA))[..., None], 0, 1))
 
 
-def outline(x_mm: F32, y_mm: F32, worn: MaskParameters, grid: Grid) -> Outline:
+def fitted(face: Face, view: View, worn: MaskParameters) -> Fit:
     """Rim and holes, from first-order distances to a superellipse and to ellipses."""
-    outer = -_ellipse(x_mm, y_mm - np.float32(shell.HEAD_MIDDLE_Y_MM),
-                      (worn.outline_x_mm, worn.outline_y_mm), OUTLINE_POWER)  # fmt: skip
+    grid = Grid.of(face, view)
+    x, y = shell.face_mm(face, grid)
+    size = (worn.outline_x_mm, worn.outline_y_mm)
+    outer = -_ellipse(x, y - np.float32(shell.HEAD_MIDDLE_Y_MM), size, OUTLINE_POWER)
     size = (worn.eye_half_mm, worn.eye_height_mm)
-    holes = np.maximum(
-        *(-_ellipse(x_mm - np.float32(x), y_mm - np.float32(y), size, 2.0) for x, y in EYES_MM)
-    )
+    right, left = (-_ellipse(x - np.float32(at), y, size, 2.0) for at in EYES_X_MM)
+    holes = np.maximum(right, left)
     if worn.mouth_open:
         size = (worn.mouth_half_mm, worn.mouth_height_mm)
-        mouth = -_ellipse(x_mm, y_mm - np.float32(MOUTH_MM[1]), size, 2.0)
-        holes = np.maximum(holes, mouth)
+        holes = np.maximum(holes, -_ellipse(x, y - np.float32(MOUTH_Y_MM), size, 2.0))
     material = np.minimum(outer, -holes)
     cover = np.clip(material / np.float32(grid.mm_per_px) + np.float32(0.5), 0, 1)
-    return Outline(as_f32(outer), as_f32(holes), as_f32(material), as_f32(cover))
+    return Fit(grid, x, y, as_f32(holes), as_f32(material), as_f32(cover))
 
 
 def lit(
-    x_mm: F32,
-    y_mm: F32,
-    shape: Outline,
-    worn: MaskParameters,
-    light: LightParameters,
-    grid: Grid,
-    rng: np.random.Generator,
+    fit: Fit, worn: MaskParameters, light: LightParameters, rng: np.random.Generator
 ) -> tuple[F32, F32]:
     """[g, g] diffuse light by that on a facing surface, and the highlight's radiance."""
-    slope_x, slope_y = shell.slopes(x_mm, y_mm, worn.relief, worn.facet_mm)
-    bump_x, bump_y = _bumps(worn, grid, rng)
-    round_x, round_y = _rounded_edge(shape, worn, grid)
-    normal_x, normal_y = bump_x - slope_x + round_x, bump_y - slope_y + round_y
-    length = np.sqrt(1 + normal_x * normal_x + normal_y * normal_y)
-    lx, ly, lz = light.direction()
-    toward = (normal_x * np.float32(lx) + normal_y * np.float32(ly) + np.float32(lz)) / length
-    wrap, ambient = np.float32(worn.wrap), np.float32(worn.ambient)
-    diffuse = np.maximum(toward + wrap, 0) / np.float32(lz + worn.wrap)
-    half = np.array([lx + math.sin(math.radians(worn.view_x_deg)),
-                     ly + math.sin(math.radians(worn.view_y_deg)), lz + 1])  # fmt: skip
-    hx, hy, hz = (np.float32(part) for part in half / np.linalg.norm(half))
-    lobe = np.maximum((normal_x * hx + normal_y * hy + hz) / length, 1e-4)
-    specular = cv2.exp(cv2.log(lobe) * np.float32(worn.exponent)) * np.float32(worn.specular)
-    return ambient + (1 - ambient) * as_f32(diffuse), as_f32(specular)
+    normal = normals(fit, worn, rng)
+    to_lamp = np.array(light.direction())
+    wrap, ambient = np.float32(worn.wrap), np.float32(light.ambient)
+    toward = _dot(normal, to_lamp) + wrap
+    diffuse = np.maximum(toward, 0) / np.float32(to_lamp[2] + worn.wrap)
+    beside, above = math.radians(worn.view_x_deg), math.radians(worn.view_y_deg)
+    half = to_lamp + np.array([math.sin(beside), math.sin(above), 1.0])
+    lobe = np.maximum(_dot(normal, half / np.linalg.norm(half)), np.float32(1e-4))
+    specular = as_f32(cv2.pow(lobe, worn.exponent)) * np.float32(worn.specular)
+    return ambient + (1 - ambient) * as_f32(diffuse), specular
 
 
-def wearer(
-    face: Face, view: View, shape: Outline, worn: MaskParameters, light: LightParameters, grid: Grid
-) -> F32:
+def normals(fit: Fit, worn: MaskParameters, rng: np.random.Generator) -> tuple[F32, F32, F32]:
+    """[g, g] unit normal: x right, y down, z to the camera. Shell, uneven casting, round edges."""
+    slope_x, slope_y = shell.slopes(fit.x_mm, fit.y_mm, worn.relief, worn.facet_mm)
+    bump_x, bump_y = _bumps(worn, fit.grid, rng)
+    round_x, round_y = _rounded_edge(fit, worn)
+    x, y = bump_x - slope_x + round_x, bump_y - slope_y + round_y
+    z = 1 / np.sqrt(1 + x * x + y * y)
+    return x * z, y * z, z
+
+
+def creases(fit: Fit, worn: MaskParameters) -> F32:
+    """[g, g] share of bare card that a fold shows: ink cracks over 0.5 mm."""
+    near = shell.fold_distance(fit.x_mm, fit.y_mm, worn.facet_mm)
+    return np.float32(0.35) * as_f32(cv2.exp(near * near * np.float32(-0.5 / 0.5**2)))
+
+
+def wearer(face: Face, view: View, fit: Fit, worn: MaskParameters, light: LightParameters) -> F32:
     """[n, n, 3] the person behind: moved by parallax in the holes, in the mask's shadow."""
-    near_hole = as_f32(np.clip(1.5 + shape.holes / np.float32(worn.rim_mm + 2.0), 0, 1))
+    near_hole = as_f32(np.clip(1.5 + fit.holes / np.float32(worn.rim_mm + 2.0), 0, 1))
     moved = shell.enlarge(near_hole, view.count)
     px_per_mm = face.eye_px / EYE_DISTANCE_MM
     x, y = view.source_xy()
@@ -237,22 +245,28 @@ def wearer(
     y += moved * np.float32(worn.gap_mm * math.tan(math.radians(worn.view_y_deg)) * px_per_mm)
     border = cv2.BORDER_REFLECT_101
     behind = as_f32(cv2.remap(face.linear, x, y, cv2.INTER_CUBIC, borderMode=border))
-    return behind * shell.enlarge(shadow(shape, worn, light, grid), view.count)[..., None]
+    return times(behind, shell.enlarge(shadow(fit, worn, light), view.count))
 
 
-def shadow(shape: Outline, worn: MaskParameters, light: LightParameters, grid: Grid) -> F32:
+def shadow(fit: Fit, worn: MaskParameters, light: LightParameters) -> F32:
     """[g, g] light that reaches the wearer: the mask's cast shadow, and dark crevices at edges."""
     lx, ly, lz = light.direction()
+    grid = fit.grid
     reach = worn.gap_mm / grid.mm_per_px / max(lz, 0.3)
     shift = np.array([[1, 0, reach * lx], [0, 1, reach * ly]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (grid.count, grid.count)
     border = cv2.BORDER_REPLICATE
-    cast = cv2.warpAffine(shape.cover, shift, size, flags=flags, borderMode=border)
-    soft = cv2.GaussianBlur(cast, (0, 0), max(0.15 * worn.gap_mm / grid.mm_per_px, 0.4))
-    crevice = cv2.exp(-np.abs(shape.material) * np.float32(1 / (0.22 * worn.gap_mm)))
-    direct = 1 - np.float32(0.85 * (1 - worn.ambient)) * as_f32(soft)
-    return direct * (1 - np.float32(0.8) * as_f32(crevice))
+    cast = cv2.warpAffine(fit.cover, shift, size, flags=flags, borderMode=border)
+    soft = cv2.GaussianBlur(cast, (0, 0), max(0.12 * worn.gap_mm / grid.mm_per_px, 0.4))
+    crevice = as_f32(cv2.exp(np.abs(fit.material) * np.float32(-1 / (0.25 * worn.gap_mm))))
+    direct = 1 - np.float32(0.9 * (1 - light.ambient)) * as_f32(soft)
+    return direct * (1 - np.float32(0.8) * crevice)
+
+
+def _dot(normal: tuple[F32, F32, F32], to: F64) -> F32:
+    x, y, z = (np.float32(part) for part in to)
+    return as_f32(normal[0] * x + normal[1] * y + normal[2] * z)
 
 
 def _bumps(worn: MaskParameters, grid: Grid, rng: np.random.Generator) -> tuple[F32, F32]:
@@ -264,14 +278,14 @@ def _bumps(worn: MaskParameters, grid: Grid, rng: np.random.Generator) -> tuple[
     return np.ascontiguousarray(smooth[..., 0]), np.ascontiguousarray(smooth[..., 1])
 
 
-def _rounded_edge(shape: Outline, worn: MaskParameters, grid: Grid) -> tuple[F32, F32]:
+def _rounded_edge(fit: Fit, worn: MaskParameters) -> tuple[F32, F32]:
     """[g, g] slopes of the wall's rounded edge, outward over the last `rim_mm` of material."""
-    fall = np.clip(1 - shape.material / np.float32(worn.rim_mm), 0, 1) * np.float32(1.4)
-    scale = 1 / (8 * grid.mm_per_px)
+    fall = np.clip(1 - fit.material / np.float32(worn.rim_mm), 0, 1) * np.float32(-1.4)
+    scale = 1 / (8 * fit.grid.mm_per_px)
     border = cv2.BORDER_REPLICATE
-    across = cv2.Sobel(shape.material, cv2.CV_32F, 1, 0, ksize=3, scale=scale, borderType=border)
-    down = cv2.Sobel(shape.material, cv2.CV_32F, 0, 1, ksize=3, scale=scale, borderType=border)
-    return as_f32(-fall * across), as_f32(-fall * down)
+    across = cv2.Sobel(fit.material, cv2.CV_32F, 1, 0, ksize=3, scale=scale, borderType=border)
+    down = cv2.Sobel(fit.material, cv2.CV_32F, 0, 1, ksize=3, scale=scale, borderType=border)
+    return fall * as_f32(across), fall * as_f32(down)
 
 
 def _ellipse(x: F32, y: F32, half_mm: tuple[float, float], power: float) -> F32:
@@ -283,7 +297,7 @@ def _ellipse(x: F32, y: F32, half_mm: tuple[float, float], power: float) -> F32:
     rho = as_f32(cv2.pow(level, 1 / power))
     steep = as_f32(cv2.magnitude(px * np.float32(1 / a), py * np.float32(1 / b)))
     steep = steep * as_f32(cv2.pow(np.maximum(rho, np.float32(1e-3)), 1 - power))
-    return (rho - 1) / np.maximum(steep, np.float32(1e-4))
+    return as_f32((rho - 1) / np.maximum(steep, np.float32(1e-4)))
 
 
 def _blurred(picture: F32, sigma_px: float) -> F32:

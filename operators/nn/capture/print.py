@@ -15,13 +15,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from operators.nn.capture import dots, surround
-from operators.nn.capture.geometry import PREFILTER_PX, Face, Pose, Surface, View, as_f32, surface
+from operators.nn.capture.geometry import PREFILTER_PX, Face, Pose, Surface, View, surface
 from operators.nn.capture.light import F32, F64, REC709, XYZ_TO_RGB, LightParameters
+from operators.nn.capture.pixels import as_f32, over, plus, times
 from operators.nn.capture.ranges import Choice, Drawn, Range, drawn
 from operators.nn.capture.surround import Layers
 
@@ -31,6 +33,7 @@ ANGLES_DEG = (15.0, 75.0, 0.0, 45.0)  # cyan, magenta, yellow, black
 SOLIDS_LAB = ((55, -37, -50), (48, 74, -3), (89, -5, 93), (16, 0, 0))
 PAPER_LAB = (95, 0, -2)
 MM_PER_INCH = 25.4
+STRIP_ROWS = 48
 FM_TILE_SHIFTS = ((0.0, 0.0), (0.37, 0.61), (0.71, 0.23), (0.13, 0.83))
 
 
@@ -64,7 +67,7 @@ class PrintParameters:
     gloss_width_deg: float = drawn(Range(9, 22, "deg", "spread of surface slopes"))
     gloss_x_deg: float = drawn(Range(-12, 12, "deg", "half vector, free", held_out=False))
     gloss_y_deg: float = drawn(Range(-12, 12, "deg", "half vector, free", held_out=False))
-    curl_radius_mm: float = drawn(Range(70, 900, "mm", "held sheet of 80 to 250 g/m2", log=True))
+    curl_radius_mm: float = drawn(Range(130, 1500, "mm", "held sheet of 80 to 250 g/m2", log=True))
     curl_axis_deg: float = drawn(Range(-90, 90, "deg", "direction of bending", held_out=False))
     yaw_deg: float = drawn(Range(-16, 16, "deg", "held by hand"))
     pitch_deg: float = drawn(Range(-14, 14, "deg", "held by hand"))
@@ -92,9 +95,9 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
         "paper_white": Range(0.82, 0.93, "1", "photographic paper"),
         "fibre": Range(0.001, 0.006, "1", "resin-coated: nearly even", log=True),
         "flare": Range(0.004, 0.015, "1", "smooth surface"),
-        "gloss": Range(0.15, 1.2, "white", "Fresnel 4 % of a lamp 5 to 30 times white", log=True),
-        "gloss_width_deg": Range(2, 8, "deg", "glossy and lustre paper"),
-        "curl_radius_mm": Range(120, 900, "mm", "stiffer", log=True),
+        "gloss": Range(0.12, 0.9, "white", "Fresnel 4 % of a lamp 3 to 22 times white", log=True),
+        "gloss_width_deg": Range(1.5, 6, "deg", "glossy and lustre paper"),
+        "curl_radius_mm": Range(200, 1500, "mm", "stiffer", log=True),
     },
     "magazine": {
         "lpi": Range(100, 175, "1/inch", "ISO 12647-3 newspapers to 12647-2 offset", log=True),
@@ -107,6 +110,20 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
 }
 
 
+class Separation(NamedTuple):
+    """The plates of a print."""
+
+    amounts: F32  # [H, W, 4] coverage of cyan, magenta, yellow, black in the source's frame
+    misses_mm: F64  # [4, 2] how far each is off its place
+
+
+class Pattern(NamedTuple):
+    """The dots of a print, filtered."""
+
+    table: F32  # [levels, phases, phases] share of ink
+    side_mm: float  # of the tile
+
+
 def render(
     face: Face, view: View, made: PrintParameters, light: LightParameters, rng: np.random.Generator
 ) -> tuple[Layers, Surface]:
@@ -114,49 +131,73 @@ def render(
     curl = math.copysign(1 / made.curl_radius_mm, made.curl_axis_deg)
     pose = Pose(made.yaw_deg, made.pitch_deg, made.distance, curl, made.curl_axis_deg)
     sheet = surface(face, view, pose, made.eye_distance_mm)
-    paper = printed(face, sheet, made, rng) * paper_grain(sheet, made, rng)[..., None]
-    flare = np.float32(made.flare)
-    lit = (flare + (1 - flare) * paper) * surround.lambert(sheet, light)[..., None]
-    lit += highlight(sheet, made)[..., None]
+    lit = _before_lamp(face, sheet, made, light, rng)
     return _before_backdrop(face, view, sheet, lit, made), sheet
 
 
-def printed(face: Face, sheet: Surface, made: PrintParameters, rng: np.random.Generator) -> F32:
-    """[n, n, 3] reflectance of ink on paper: each ink's dots, then Neugebauer."""
-    coverage = sheet.show(face, separate(face.linear, made))
-    coverage *= _inside(sheet, made, made.border_mm)[..., None]
-    sigma_mm = PREFILTER_PX * sheet.mm_per_sensor_px
-    if made.screen == "am":
-        period = MM_PER_INCH / made.lpi
-        table = dots.am_table(sigma_mm / period)
-    else:
-        period = made.dot_um * 1e-3 * dots.FM_CELLS
-        table = dots.fm_table(sigma_mm / (made.dot_um * 1e-3))
-    planes = [np.full(sheet.x_mm.shape, white, np.float32) for white in paper_colour(made)]
-    stops = 1 - _transmittance(made.ink_density)
-    for ink in range(4):
-        off_x, off_y = rng.normal(0, made.misregister_mm / 2, 2) if ink < 3 else (0.0, 0.0)
-        u, v = _screen_phase(sheet, made, ink, period, (off_x, off_y))
-        inked = dots.screened(coverage[..., ink], table, u, v)
-        for plane, stop in zip(planes, stops[ink], strict=True):
-            plane *= 1 - inked * np.float32(stop)
-    return np.stack(planes, axis=-1)
+def _before_lamp(
+    face: Face,
+    sheet: Surface,
+    made: PrintParameters,
+    light: LightParameters,
+    rng: np.random.Generator,
+) -> F32:
+    """[n, n, 3] radiance of the whole sheet; strip by strip, which stays in the cache."""
+    separation, pattern = separated(face, made, rng), pattern_of(sheet, made)
+    grain = paper_grain(sheet, made, rng)
+    lit = np.empty((*grain.shape, 3), np.float32)
+    for top in range(0, len(lit), STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS)
+        strip = sheet.rows(top, top + STRIP_ROWS)
+        paper = times(neugebauer(dotted(face, strip, separation, pattern, made), made), grain[rows])
+        paper *= np.float32(1 - made.flare)
+        paper += np.float32(made.flare)
+        lit[rows] = plus(times(paper, surround.lambert(strip, light)), highlight(strip, made))
+    return lit
+
+
+def dotted(
+    face: Face, sheet: Surface, separation: Separation, pattern: Pattern, made: PrintParameters
+) -> list[F32]:
+    """Four inks [h, w] as they lie on the sheet, in dots."""
+    inside = _inside(sheet, made, made.border_mm)
+    planes = cv2.split(sheet.show(face, separation.amounts))
+    return [
+        dots.screened(
+            as_f32(plane) * inside, pattern.table, *_phase(sheet, made, ink, miss, pattern)
+        )
+        for ink, (plane, miss) in enumerate(zip(planes, separation.misses_mm, strict=True))
+    ]
+
+
+def neugebauer(inks: list[F32], made: PrintParameters) -> F32:
+    """[h, w, 3] reflectance of four inks' coverages [h, w] on paper, each multiplying the rest."""
+    planes = [np.full(inks[0].shape, white, np.float32) for white in paper_colour(made)]
+    for ink, stops in zip(inks, 1 - _transmittance(made.ink_density), strict=True):
+        for plane, stop in zip(planes, stops, strict=True):
+            plane *= 1 - ink * np.float32(stop)
+    return as_f32(cv2.merge(planes))
 
 
 def separate(linear: F32, made: PrintParameters) -> F32:
     """[H, W, 3] linear RGB -> [H, W, 4] coverage of cyan, magenta, yellow, black in [0, 1]."""
     inks = _transmittance(made.ink_density)
     darkest = np.float32(inks.prod(axis=0).max())  # black-point compensation: no ink goes below
-    wanted = -np.log10(darkest + (1 - darkest) * np.clip(linear, 0, 1))
-    density = -np.log10(inks[:3])  # [ink, colour]
-    amounts = np.clip(wanted @ np.linalg.inv(density).astype(np.float32), 0, 1)
-    main = np.diag(density).astype(np.float32)
-    cover = (1 - 10 ** (-amounts * main)) / (1 - 10**-main)  # Murray-Davies
-    black = np.float32(made.gcr) * np.clip((cover.min(axis=-1, keepdims=True) - 0.2) / 0.8, 0, 1)
-    rest = np.clip((cover - black) / np.maximum(1 - black, 1e-3), 0, 1)
-    all_inks = np.concatenate([rest, black], axis=-1)
-    gained = all_inks + np.float32(4 * made.dot_gain) * all_inks * (1 - all_inks)
-    return as_f32(np.clip(gained, 0, 1))
+    density = -np.log(inks[:3])  # [ink, colour], natural
+    wanted = cv2.log(darkest + (1 - darkest) * linear)  # its negative: exponents need no sign
+    amounts = as_f32(cv2.transform(wanted, np.linalg.inv(density).T))
+    planes = []
+    for plane, main in zip(cv2.split(amounts), np.diag(density), strict=True):
+        through = cv2.exp(np.clip(plane, -1, 0) * np.float32(main))
+        planes.append(
+            (1 - as_f32(through)) * np.float32(1 / (1 - math.exp(-main)))
+        )  # Murray-Davies
+    least = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+    black = np.float32(made.gcr) * np.clip((least - np.float32(0.2)) * np.float32(1.25), 0, 1)
+    under = 1 / np.maximum(1 - black, np.float32(1e-3))
+    inked = as_f32(cv2.merge([*(np.maximum(plane - black, 0) * under for plane in planes), black]))
+    inked += np.float32(4 * made.dot_gain) * inked * (1 - inked)
+    return as_f32(np.clip(inked, 0, 1, out=inked))
 
 
 def paper_colour(made: PrintParameters) -> F32:
@@ -170,9 +211,9 @@ def paper_grain(sheet: Surface, made: PrintParameters, rng: np.random.Generator)
     count = sheet.x_mm.shape[0]
     grain = np.zeros((count, count), np.float32)
     for size_mm, share in ((0.3, 0.7), (2.0, 0.7)):
-        cell = max(size_mm / sheet.mm_per_sensor_px * 3, 1.0)  # view pixels
+        cell = max(size_mm / sheet.mm_per_sensor_px * 3, 2.0)  # view pixels
         small = max(int(count / cell), 2)
-        seen = min(size_mm / sheet.mm_per_sensor_px * 3, 1.0)  # averaged within a view pixel
+        seen = min(size_mm / sheet.mm_per_sensor_px * 1.5, 1.0)  # averaged within a cell
         noise = rng.standard_normal((small, small), dtype=np.float32)
         size = (count, count)
         grain += np.float32(share * seen) * cv2.resize(noise, size, interpolation=cv2.INTER_LINEAR)
@@ -211,15 +252,36 @@ def _transmittance(ink_density: float) -> F64:
     return thinner
 
 
-def _screen_phase(
-    sheet: Surface, made: PrintParameters, ink: int, period: float, off: tuple[float, float]
+def separated(face: Face, made: PrintParameters, rng: np.random.Generator) -> Separation:
+    """The plates of this print, each a little off its place."""
+    misses = rng.normal(0, made.misregister_mm / 2, (len(ANGLES_DEG), 2))
+    misses[-1] = 0.0  # the others are placed against black
+    return Separation(separate(face.linear, made), misses)
+
+
+def pattern_of(sheet: Surface, made: PrintParameters) -> Pattern:
+    """The dots of this print as the view's prefilter leaves them."""
+    sigma_mm = PREFILTER_PX * sheet.mm_per_sensor_px
+    if made.screen == "am":
+        period = MM_PER_INCH / made.lpi
+        return Pattern(dots.am_table(sigma_mm / period), period)
+    dot_mm = made.dot_um * 1e-3
+    return Pattern(dots.fm_table(sigma_mm / dot_mm), dot_mm * dots.FM_CELLS)
+
+
+def _phase(
+    sheet: Surface, made: PrintParameters, ink: int, miss_mm: F64, pattern: Pattern
 ) -> tuple[F32, F32]:
     """Place on the sheet in tiles of this ink's pattern."""
     turn = math.radians(ANGLES_DEG[ink]) if made.screen == "am" else 0.0
-    cos, sin = np.float32(math.cos(turn) / period), np.float32(math.sin(turn) / period)
+    cos, sin = math.cos(turn) / pattern.side_mm, math.sin(turn) / pattern.side_mm
     shift_u, shift_v = FM_TILE_SHIFTS[ink] if made.screen == "fm" else (0.0, 0.0)
-    x, y = sheet.x_mm + np.float32(off[0]), sheet.y_mm + np.float32(off[1])
-    return x * cos + y * sin + np.float32(shift_u), y * cos - x * sin + np.float32(shift_v)
+    shift_u += float(miss_mm[0] * cos + miss_mm[1] * sin)
+    shift_v += float(miss_mm[1] * cos - miss_mm[0] * sin)
+    return (
+        as_f32(cv2.addWeighted(sheet.x_mm, cos, sheet.y_mm, sin, shift_u)),
+        as_f32(cv2.addWeighted(sheet.y_mm, cos, sheet.x_mm, -sin, shift_v)),
+    )
 
 
 def _inside(sheet: Surface, made: PrintParameters, inset_mm: float) -> F32:
@@ -235,9 +297,7 @@ def _before_backdrop(
     """The sheet over what is behind it, its edge's shadow, and the thumb that holds it."""
     cover = _inside(sheet, made, 0.0)
     if float(cover.min()) < 1:
-        behind = surround.backdrop(face, view, made.backdrop)
-        behind *= surround.contact_shadow(cover, view)[..., None]
-        lit = behind + cover[..., None] * (lit - behind)
+        lit = over(surround.backdrop(face, view, made.backdrop, cover), lit, cover)
     if made.thumb:
         edge = (made.margin_x * made.eye_distance_mm, made.margin_y * made.eye_distance_mm)
         lit, _ = surround.thumb(face, sheet, lit, edge, made.backdrop)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
+import cv2
 import numpy as np
 
 from operators.nn.capture import light as lighting
@@ -23,6 +24,7 @@ from operators.nn.capture.camera import CameraParameters, develop, resample, sen
 from operators.nn.capture.geometry import OVERSAMPLING, Face, FramingParameters, View, locate
 from operators.nn.capture.light import F32, F64, REC709, U8, LightParameters
 from operators.nn.capture.mask3d import MaskParameters
+from operators.nn.capture.pixels import as_f32
 from operators.nn.capture.print import PrintParameters
 from operators.nn.capture.ranges import SPLITS, Drawn, Split, draw, spreads
 from operators.nn.capture.screen import ScreenParameters
@@ -42,6 +44,7 @@ ATTACKS: Mapping[str, tuple[type[Attack], Mapping[str, Mapping[str, Drawn]]]] = 
     "replay": (ScreenParameters, screen.NARROWED),
     "mask3d": (MaskParameters, mask3d.NARROWED),
 }
+METERED_EYES = 0.9  # half side of what is metered, in eye distances
 METER_LIMITS = (0.2, 8.0)  # what automatic exposure can make up for
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 1024
 
@@ -107,9 +110,11 @@ def render(image: U8, points: F64, capture: Capture, size_px: int = 224) -> Rend
     view = View.of(face, capture.framing, capture.camera.sensor_px)
     rng = np.random.default_rng([capture.seed, SPLITS.index(capture.split), 9])
     layers, spots = _scene(face, view, capture, rng)
-    radiance = _metered(_lit(layers, capture), face, view, capture)
-    signal = sense(radiance, capture.camera, rng)
-    photo = develop(signal, lighting.balance(capture.light), capture.camera)
+    lit = _lit(layers, capture)
+    middle = _middle(face, view)
+    gains = lighting.balance(_illuminant(layers, lit, middle, capture), capture.light.awb)
+    lit *= _exposure(lit[middle], face, capture) / gains[1]
+    photo = develop(sense(lit, capture.camera, rng), gains, capture.camera)
     picture = resample(photo, size_px, capture.camera.kernel)
     placed = (spots + 0.5) * size_px / view.count - 0.5
     return Rendered(picture, placed, describe(capture))
@@ -143,7 +148,8 @@ def _scene(
     spots = view.place(face.points)
     attack = capture.attack
     if attack is None:
-        return Layers(np.maximum(view.look(face.linear), 0), None), spots
+        seen = view.look(face.linear)
+        return Layers(np.maximum(seen, np.float32(0), out=seen), None), spots
     if isinstance(attack, MaskParameters):
         return mask3d.render(face, view, attack, capture.light, rng), spots
     if isinstance(attack, PrintParameters):
@@ -155,27 +161,40 @@ def _scene(
 
 
 def _lit(layers: Layers, capture: Capture) -> F32:
-    """[n, n, 3] radiance: the lamp on what reflects, and what shines by itself."""
+    """[n, n, 3] radiance: the lamp on what reflects, and what shines by itself. In place."""
     camera, light = capture.camera, capture.light
     count = layers.reflected.shape[0]
     lamp = lighting.lamp_field(light, count, camera.readout_ms, camera.exposure_ms)
-    seen = layers.reflected * lamp[..., None]
-    seen *= lighting.kelvin_rgb(light.kelvin)
-    return seen if layers.emitted is None else seen + layers.emitted
+    seen = layers.reflected
+    cv2.multiply(seen, cv2.merge([lamp * part for part in lighting.kelvin_rgb(light.kelvin)]), seen)
+    return seen if layers.emitted is None else as_f32(cv2.add(seen, layers.emitted, seen))
 
 
-def _metered(radiance: F32, face: Face, view: View, capture: Capture) -> F32:
-    """Exposed so that the face is as bright as in the source, `exposure_ev` more or less."""
-    middle, reach = view.place(face.centre[None])[0], 0.9 * face.eye_px
+def _middle(face: Face, view: View) -> tuple[slice, slice]:
+    """Rows and columns of the view that show the face, every fourth: what the camera meters."""
+    middle, reach = view.place(face.centre[None])[0], METERED_EYES * face.eye_px
     reach *= OVERSAMPLING / view.source_per_sensor
     low = np.clip(np.rint(middle - reach), 0, view.count - 8).astype(int)
     high = np.clip(np.rint(middle + reach), low + 8, view.count).astype(int)
-    seen = radiance[low[1] : high[1] : 4, low[0] : high[0] : 4].mean(axis=(0, 1)) @ REC709
-    x, y = face.centre
-    box = face.linear[
-        max(int(y - 0.9 * face.eye_px), 0) : int(y + 0.9 * face.eye_px) + 1,
-        max(int(x - 0.9 * face.eye_px), 0) : int(x + 0.9 * face.eye_px) + 1,
-    ]
-    wanted = float(box.mean(axis=(0, 1)) @ REC709)
-    gain = np.clip(wanted / max(float(seen), 1e-4), *METER_LIMITS)
-    return radiance * np.float32(gain * 2**capture.camera.exposure_ev)
+    return slice(low[1], high[1], 4), slice(low[0], high[0], 4)
+
+
+def _exposure(seen: F32, face: Face, capture: Capture) -> np.float32:
+    """Gain that makes the face as bright as in the source, `exposure_ev` more or less."""
+    (x, y), reach = face.centre, METERED_EYES * face.eye_px
+    rows = slice(max(int(y - reach), 0), int(y + reach) + 1)
+    columns = slice(max(int(x - reach), 0), int(x + reach) + 1)
+    wanted = float(face.linear[rows, columns].mean(axis=(0, 1)) @ REC709)
+    have = float(seen.mean(axis=(0, 1)) @ REC709)
+    gain = np.clip(wanted / max(have, 1e-4), *METER_LIMITS)
+    return np.float32(gain * 2**capture.camera.exposure_ev)
+
+
+def _illuminant(layers: Layers, lit: F32, middle: tuple[slice, slice], capture: Capture) -> F32:
+    """[3] colour of the light that white balance finds: the lamp's, and a panel's by its share."""
+    lamp = lighting.kelvin_rgb(capture.light.kelvin)
+    if layers.emitted is None or not isinstance(capture.attack, ScreenParameters):
+        return lamp
+    share = layers.emitted[middle].mean() / max(float(lit[middle].mean()), 1e-6)
+    panel = lighting.kelvin_rgb(capture.attack.white_kelvin)
+    return lamp + np.float32(min(float(share), 1.0)) * (panel - lamp)

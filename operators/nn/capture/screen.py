@@ -16,8 +16,9 @@ import numpy as np
 
 from operators.nn.capture import dots, surround
 from operators.nn.capture.camera import CameraParameters
-from operators.nn.capture.geometry import PREFILTER_PX, Face, Pose, Surface, View, as_f32, surface
+from operators.nn.capture.geometry import PREFILTER_PX, Face, Pose, Surface, View, surface
 from operators.nn.capture.light import F32, F64, REC709, kelvin_rgb, to_srgb
+from operators.nn.capture.pixels import as_f32, over, plus, times
 from operators.nn.capture.ranges import Choice, Drawn, Range, drawn
 from operators.nn.capture.surround import Layers
 
@@ -32,7 +33,7 @@ class ScreenParameters:
     subkind: str
     pitch_mm: float = drawn(Range(0.055, 0.16, "mm", "phones of 460 to 160 per inch", log=True))
     eye_distance_mm: float = drawn(
-        Range(10, 26, "mm", "portrait on a 5 to 6.5 inch panel", log=True)
+        Range(9, 24, "mm", "portrait on a 4 to 6.5 inch panel", log=True)
     )
     layout: str = drawn(Choice((*LCD, "rgbg_diamond", "rgbg_diamond"), "LCD and OLED panels"))
     turned: bool = drawn(Choice((False, False, True), "held upright or on its side"))
@@ -47,7 +48,7 @@ class ScreenParameters:
     )
     white_kelvin: float = drawn(Range(5800, 10500, "K", "warm preset to bluish 9300 K", log=True))
     luminance: float = drawn(
-        Range(0.7, 5.0, "white", "panel 100 to 500 cd/m2, room's white 60 to 200 cd/m2", log=True)
+        Range(0.8, 5.0, "white", "panel 100 to 500 cd/m2, room's white 60 to 200 cd/m2", log=True)
     )
     reflectance: float = drawn(
         Range(0.004, 0.05, "1", "Fresnel: 0.043 bare glass, 0.005 coated", log=True)
@@ -60,7 +61,13 @@ class ScreenParameters:
     lamp_size: float = drawn(Range(0.08, 0.5, "crop", "its half side"))
     haze: float = drawn(Range(0.004, 0.12, "crop", "blur of the mirror image: glossy to matte",
                               log=True))  # fmt: skip
-    pwm_hz: float = drawn(Range(60, 480, "Hz", "refresh of the panel or its backlight", log=True))
+    pwm_hz: float = drawn(
+        Range(60, 480, "Hz", "refresh of the panel (60 to 120) or its dimming (180 up)", log=True)
+    )
+    pwm_depth: float = drawn(
+        Range(0.05, 0.7, "1", "share of light that is switched; phosphors and smoothing keep on",
+              log=True)
+    )  # fmt: skip
     duty: float = drawn(
         Range(0.35, 1.0, "1", "lit share of a period: dimmed to full", mirrored=True)
     )
@@ -80,13 +87,13 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     "phone": {},
     "tablet": {
         "pitch_mm": Range(0.09, 0.2, "mm", "tablets of 282 to 127 per inch", log=True),
-        "eye_distance_mm": Range(16, 45, "mm", "portrait on 8 to 11 inches", log=True),
+        "eye_distance_mm": Range(11, 34, "mm", "portrait on 8 to 11 inches", log=True),
         "layout": Choice(LCD, "LCD"),
         "bezel_mm": Range(6, 22, "mm", "frame of a tablet", log=True),
     },
     "laptop": {
         "pitch_mm": Range(0.11, 0.265, "mm", "laptops of 230 to 96 per inch", log=True),
-        "eye_distance_mm": Range(18, 60, "mm", "window to full panel", log=True),
+        "eye_distance_mm": Range(12, 40, "mm", "window of a call to most of the panel", log=True),
         "layout": Choice(LCD, "LCD"),
         "turned": Choice((False,), "stands"),
         "thumb": Choice((False,), "stands"),
@@ -95,7 +102,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "monitor": {
         "pitch_mm": Range(0.155, 0.31, "mm", "monitors of 163 to 82 per inch", log=True),
-        "eye_distance_mm": Range(20, 75, "mm", "window to full panel", log=True),
+        "eye_distance_mm": Range(15, 48, "mm", "window of a call to most of the panel", log=True),
         "layout": Choice(LCD, "LCD"),
         "turned": Choice((False,), "stands"),
         "thumb": Choice((False,), "stands"),
@@ -112,17 +119,18 @@ def render(
     """The panel before its surroundings; radiance with diffuse white in room light = 1."""
     pose = Pose(shown.yaw_deg, shown.pitch_deg, shown.distance)
     panel = surface(face, view, pose, shown.eye_distance_mm)
-    light = panel.show(face, panel_light(face.linear, shown))
-    light = np.maximum(light, np.float32(0)) * grid(panel, shown)
+    content = panel.show(face, panel_light(face.linear, shown))
+    np.maximum(content, np.float32(0), out=content)
+    light = as_f32(cv2.multiply(content, grid(panel, shown), content))
     bands = scan_bands(shown, view.count, camera.readout_ms, camera.exposure_ms)
     half_x, half_y = _half_sides(shown)
     lit_area = surround.box_cover(panel, (-half_x, -half_y, half_x, half_y))
     device = _before_backdrop(face, view, panel, shown, lit_area)
     if shown.thumb:
         edge = (half_x + shown.bezel_mm, half_y + shown.bezel_mm)
-        device, over = surround.thumb(face, panel, device, edge, shown.backdrop)
-        lit_area = lit_area * (1 - over)
-    light *= (lit_area * np.float32(shown.luminance) * bands[:, None])[..., None]
+        device, held = surround.thumb(face, panel, device, edge, shown.backdrop)
+        lit_area = lit_area * (1 - held)
+    light = times(light, lit_area * (np.float32(shown.luminance) * bands)[:, None])
     return Layers(device, light), panel
 
 
@@ -160,7 +168,8 @@ def scan_bands(shown: ScreenParameters, rows: int, readout_ms: float, exposure_m
     begin = np.arange(rows) / rows * readout_ms * 1e-3 * shown.pwm_hz + shown.pwm_phase
     length = exposure_ms * 1e-3 * shown.pwm_hz
     lit = _lit_until(begin + length, shown.duty) - _lit_until(begin, shown.duty)
-    return (lit / (length * shown.duty)).astype(np.float32)
+    switched = lit / (length * shown.duty)
+    return as_f32(1 + shown.pwm_depth * (switched - 1))
 
 
 def _lit_until(periods: F64, duty: float) -> F64:
@@ -178,14 +187,11 @@ def _before_backdrop(
     face: Face, view: View, panel: Surface, shown: ScreenParameters, lit_area: F32
 ) -> F32:
     """[n, n, 3] what the dark panel throws back, its bezel, and what is around it."""
-    mirror = glare(face, view, shown)
-    device = np.float32(shown.bezel_grey) * (1 - lit_area)[..., None] + mirror
+    device = plus(glare(face, view, shown), np.float32(shown.bezel_grey) * (1 - lit_area))
     half_x, half_y = (side + shown.bezel_mm for side in _half_sides(shown))
     cover = surround.box_cover(panel, (-half_x, -half_y, half_x, half_y))
     if float(cover.min()) < 1:
-        behind = surround.backdrop(face, view, shown.backdrop)
-        behind *= surround.contact_shadow(cover, view)[..., None]
-        device = behind + cover[..., None] * (device - behind)
+        device = over(surround.backdrop(face, view, shown.backdrop, cover), device, cover)
     return device
 
 

@@ -16,8 +16,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from operators.nn.capture.geometry import EYE_DISTANCE_MM, MEAN_FACE, Face, View, as_f32
+from operators.nn.capture.geometry import EYE_DISTANCE_MM, MEAN_FACE, Face, View
 from operators.nn.capture.light import F32, F64
+from operators.nn.capture.pixels import as_f32
 
 STEP_MM = 0.75  # of the height map
 LEFT_MM, TOP_MM = -120.0, -130.0
@@ -75,9 +76,8 @@ def face_mm(face: Face, grid: Grid) -> tuple[F32, F32]:
     size = (cells * SPLINE_CELL_PX, cells * SPLINE_CELL_PX)
     smooth = as_f32(cv2.resize(mapped, size, interpolation=cv2.INTER_CUBIC))
     inner = slice(SPLINE_CELL_PX, SPLINE_CELL_PX + grid.count)
-    return np.ascontiguousarray(smooth[inner, inner, 0]), np.ascontiguousarray(
-        smooth[inner, inner, 1]
-    )
+    x, y = cv2.split(np.ascontiguousarray(smooth[inner, inner]))
+    return as_f32(x), as_f32(y)
 
 
 def spline(source: F64, target: F64, at: F64) -> F64:
@@ -113,6 +113,16 @@ def slopes(x_mm: F32, y_mm: F32, relief: float, facet_mm: float) -> tuple[F32, F
     return np.ascontiguousarray(both[..., 0]), np.ascontiguousarray(both[..., 1])
 
 
+def fold_distance(x_mm: F32, y_mm: F32, facet_mm: float) -> F32:
+    """[g, g] mm to the nearest fold of a shell of flat triangles, capped at 5."""
+    column = (x_mm - np.float32(LEFT_MM)) * np.float32(1 / facet_mm)
+    row = (y_mm - np.float32(TOP_MM)) * np.float32(1 / facet_mm)
+    line = np.minimum(np.abs(column - np.rint(column)), np.abs(row - np.rint(row)))
+    both = column + row
+    slant = np.abs(both - np.rint(both)) * np.float32(math.sqrt(0.5))
+    return as_f32(np.minimum(np.minimum(line, slant) * np.float32(facet_mm), 5))
+
+
 @lru_cache(maxsize=1)
 def heights() -> F32:
     """[381, 321] z in mm, every 0.75 mm from (-120, -130)."""
@@ -124,7 +134,7 @@ def heights() -> F32:
         for side in (1.0, -1.0) if middle_x else (1.0,):
             across = ((x - side * middle_x) / wide_x) ** 2 + ((y - middle_y) / wide_y) ** 2
             z += height * np.exp(-0.5 * across)
-    return z.astype(np.float32)
+    return as_f32(z)
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +149,7 @@ def _folded(facet_mm: float) -> F32:
     step = facet_mm / STEP_MM
     row, column = np.mgrid[0:HEIGHT, 0:WIDTH] / step
     i, j = np.floor(row).astype(int), np.floor(column).astype(int)
-    z = cv2.GaussianBlur(heights(), (0, 0), step / 3)
+    z = as_f32(cv2.GaussianBlur(heights(), (0, 0), step / 5))
 
     def corner(down: int, right: int) -> F32:
         at_row = np.clip(np.rint((i + down) * step).astype(int), 0, HEIGHT - 1)
