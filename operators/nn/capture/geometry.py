@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from operators.nn.capture.light import F32, F64, U8, to_linear
-from operators.nn.capture.pixels import as_f32
+from operators.nn.capture.pixels import as_f32, not_negative
 from operators.nn.capture.ranges import Range, drawn
 
 OVERSAMPLING = 3
@@ -106,11 +106,12 @@ class View:
         return back
 
     def look(self, picture: F32) -> F32:
-        """[count, count, C] of a picture of the source's size, through cubic convolution."""
+        """[count, count, C] of a picture of the source's size, through cubic convolution; >= 0."""
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         border = cv2.BORDER_REFLECT_101
         size = (self.count, self.count)
-        return as_f32(cv2.warpAffine(picture, self.matrix, size, flags=flags, borderMode=border))
+        seen = cv2.warpAffine(picture, self.matrix, size, flags=flags, borderMode=border)
+        return not_negative(as_f32(seen))
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,8 @@ class Surface:
         return self.x_mm * scale + np.float32(x), self.y_mm * scale + np.float32(y)
 
     def show(self, face: Face, picture: F32) -> F32:
-        """[count, count, C] of a picture of the source's size that the sheet carries."""
-        x, y = self.source_xy(face)
-        border = cv2.BORDER_REFLECT_101
-        return as_f32(cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=border))
+        """[count, count, C] of a picture of the source's size that the sheet carries; >= 0."""
+        return sampled(picture, *self.source_xy(face))
 
 
 def surface(face: Face, view: View, pose: Pose, eye_distance_mm: float) -> Surface:
@@ -178,6 +177,12 @@ def surface(face: Face, view: View, pose: Pose, eye_distance_mm: float) -> Surfa
         tilt_x, tilt_y = tilt_x + bend * ux, tilt_y + bend * uy
     per_px, per_mm = view.source_per_sensor * scale, 1 / scale
     return Surface(as_f32(x), as_f32(y), as_f32(tilt_x), as_f32(tilt_y), per_px, per_mm)
+
+
+def sampled(picture: F32, x: F32, y: F32) -> F32:
+    """[h, w, C] of `picture` at the source pixels `x`, `y` [h, w], by cubic convolution; >= 0."""
+    border = cv2.BORDER_REFLECT_101
+    return not_negative(as_f32(cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=border)))
 
 
 def locate(x: F32, y: F32, wanted: F64, start: F64, matrix: F64) -> F64:

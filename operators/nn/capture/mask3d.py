@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from operators.nn.capture import shell, surround
-from operators.nn.capture.geometry import EYE_DISTANCE_MM, Face, View
+from operators.nn.capture.geometry import EYE_DISTANCE_MM, Face, View, sampled
 from operators.nn.capture.light import F32, F64, REC709, LightParameters
 from operators.nn.capture.pixels import as_f32, over, plus, times
 from operators.nn.capture.ranges import Choice, Drawn, Range, drawn
@@ -243,8 +243,7 @@ def wearer(face: Face, view: View, fit: Fit, worn: MaskParameters, light: LightP
     x, y = view.source_xy()
     x += moved * np.float32(worn.gap_mm * math.tan(math.radians(worn.view_x_deg)) * px_per_mm)
     y += moved * np.float32(worn.gap_mm * math.tan(math.radians(worn.view_y_deg)) * px_per_mm)
-    border = cv2.BORDER_REFLECT_101
-    behind = as_f32(cv2.remap(face.linear, x, y, cv2.INTER_CUBIC, borderMode=border))
+    behind = sampled(face.linear, x, y)
     return times(behind, shell.enlarge(shadow(fit, worn, light), view.count))
 
 

@@ -17,6 +17,11 @@ def as_f32(array: object) -> F32:
     return np.asarray(array, np.float32)
 
 
+def not_negative(picture: F32) -> F32:
+    """What cubic convolution undershot, made black; in place."""
+    return np.maximum(picture, np.float32(0), out=picture)
+
+
 def times(picture: F32, factor: F32) -> F32:
     """`picture` [n, n, 3] times `factor` [n, n], in place."""
     return as_f32(cv2.multiply(picture, cv2.merge((factor, factor, factor)), dst=picture))

@@ -113,7 +113,7 @@ def render(image: U8, points: F64, capture: Capture, size_px: int = 224) -> Rend
     lit = _lit(layers, capture)
     middle = _middle(face, view)
     gains = lighting.balance(_illuminant(layers, lit, middle, capture), capture.light.awb)
-    lit *= _exposure(lit[middle], face, capture) / gains[1]
+    lit *= _exposure(lit[middle] * gains, face, capture)
     photo = develop(sense(lit, capture.camera, rng), gains, capture.camera)
     picture = resample(photo, size_px, capture.camera.kernel)
     placed = (spots + 0.5) * size_px / view.count - 0.5
@@ -148,8 +148,7 @@ def _scene(
     spots = view.place(face.points)
     attack = capture.attack
     if attack is None:
-        seen = view.look(face.linear)
-        return Layers(np.maximum(seen, np.float32(0), out=seen), None), spots
+        return Layers(view.look(face.linear), None), spots
     if isinstance(attack, MaskParameters):
         return mask3d.render(face, view, attack, capture.light, rng), spots
     if isinstance(attack, PrintParameters):

@@ -120,7 +120,6 @@ def render(
     pose = Pose(shown.yaw_deg, shown.pitch_deg, shown.distance)
     panel = surface(face, view, pose, shown.eye_distance_mm)
     content = panel.show(face, panel_light(face.linear, shown))
-    np.maximum(content, np.float32(0), out=content)
     light = as_f32(cv2.multiply(content, grid(panel, shown), content))
     bands = scan_bands(shown, view.count, camera.readout_ms, camera.exposure_ms)
     half_x, half_y = _half_sides(shown)
