@@ -43,7 +43,14 @@ class PrintParameters:
 
     subkind: str
     eye_distance_mm: float = drawn(
-        Range(14, 63, "mm", "ISO/IEC 19794-5 identity photographs to life size", log=True)
+        Range(
+            14,
+            63,
+            "mm",
+            "ISO/IEC 19794-5 identity photographs to life size",
+            log=True,
+            mirrored=True,
+        )
     )
     screen: str = drawn(Choice(("am",), "clustered dots (am) or stochastic ones (fm)"))
     lpi: float = drawn(Range(53, 106, "1/inch", "laser printers of 300 to 600 dpi", log=True))
@@ -72,7 +79,9 @@ class PrintParameters:
     yaw_deg: float = drawn(Range(-16, 16, "deg", "held by hand"))
     pitch_deg: float = drawn(Range(-14, 14, "deg", "held by hand"))
     distance: float = drawn(Range(5, 12, "eye distances", "camera to sheet"))
-    margin_x: float = drawn(Range(1.25, 3.6, "eye distances", "face's middle to side edges"))
+    margin_x: float = drawn(
+        Range(1.25, 3.6, "eye distances", "face's middle to side edges", mirrored=True)
+    )
     margin_y: float = drawn(Range(1.6, 3.6, "eye distances", "face's middle to top and bottom"))
     border_mm: float = drawn(Range(0.0, 4.0, "mm", "unprinted edge: printers leave 3 to 5 mm"))
     thumb: bool = drawn(Choice((True, False), "held at an edge, or on a support"))
@@ -101,7 +110,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "magazine": {
         "lpi": Range(100, 175, "1/inch", "ISO 12647-3 newspapers to 12647-2 offset", log=True),
-        "eye_distance_mm": Range(14, 40, "mm", "portraits on a page", log=True),
+        "eye_distance_mm": Range(14, 40, "mm", "portraits on a page", log=True, mirrored=True),
         "paper_white": Range(0.6, 0.85, "1", "newsprint to light-weight coated"),
         "paper_b": Range(-3, 8, "CIE b*", "newsprint is yellowish"),
         "gloss": Range(0.01, 0.15, "white", "light-weight coated", log=True),

@@ -33,7 +33,7 @@ class ScreenParameters:
     subkind: str
     pitch_mm: float = drawn(Range(0.055, 0.16, "mm", "phones of 460 to 160 per inch", log=True))
     eye_distance_mm: float = drawn(
-        Range(9, 24, "mm", "portrait on a 4 to 6.5 inch panel", log=True)
+        Range(7, 20, "mm", "portrait or window on 4 to 6.5 inches", log=True, mirrored=True)
     )
     layout: str = drawn(Choice((*LCD, "rgbg_diamond", "rgbg_diamond"), "LCD and OLED panels"))
     turned: bool = drawn(Choice((False, False, True), "held upright or on its side"))
@@ -51,7 +51,7 @@ class ScreenParameters:
         Range(0.8, 5.0, "white", "panel 100 to 500 cd/m2, room's white 60 to 200 cd/m2", log=True)
     )
     reflectance: float = drawn(
-        Range(0.004, 0.05, "1", "Fresnel: 0.043 bare glass, 0.005 coated", log=True)
+        Range(0.004, 0.05, "1", "Fresnel: 0.043 bare glass, 0.005 coated", log=True, mirrored=True)
     )
     lamp_luminance: float = drawn(
         Range(3, 40, "white", "window or luminaire in the mirror image", log=True)
@@ -75,7 +75,9 @@ class ScreenParameters:
     yaw_deg: float = drawn(Range(-14, 14, "deg", "held by hand or stood"))
     pitch_deg: float = drawn(Range(-12, 12, "deg", "held by hand or stood"))
     distance: float = drawn(Range(5, 12, "eye distances", "camera to panel"))
-    margin_x: float = drawn(Range(1.3, 4.0, "eye distances", "face's middle to side edges"))
+    margin_x: float = drawn(
+        Range(1.3, 4.0, "eye distances", "face's middle to side edges", mirrored=True)
+    )
     margin_y: float = drawn(Range(1.7, 4.5, "eye distances", "face's middle to top and bottom"))
     bezel_mm: float = drawn(Range(1.5, 8.0, "mm", "frame around the lit area", log=True))
     bezel_grey: float = drawn(Range(0.01, 0.5, "1", "reflectance: black to silver", log=True))
@@ -87,13 +89,17 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     "phone": {},
     "tablet": {
         "pitch_mm": Range(0.09, 0.2, "mm", "tablets of 282 to 127 per inch", log=True),
-        "eye_distance_mm": Range(11, 34, "mm", "portrait on 8 to 11 inches", log=True),
+        "eye_distance_mm": Range(
+            8, 28, "mm", "portrait or window on 8 to 11 inches", log=True, mirrored=True
+        ),
         "layout": Choice(LCD, "LCD"),
         "bezel_mm": Range(6, 22, "mm", "frame of a tablet", log=True),
     },
     "laptop": {
         "pitch_mm": Range(0.11, 0.265, "mm", "laptops of 230 to 96 per inch", log=True),
-        "eye_distance_mm": Range(12, 40, "mm", "window of a call to most of the panel", log=True),
+        "eye_distance_mm": Range(
+            9, 32, "mm", "window of a call or larger", log=True, mirrored=True
+        ),
         "layout": Choice(LCD, "LCD"),
         "turned": Choice((False,), "stands"),
         "thumb": Choice((False,), "stands"),
@@ -102,7 +108,9 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "monitor": {
         "pitch_mm": Range(0.155, 0.31, "mm", "monitors of 163 to 82 per inch", log=True),
-        "eye_distance_mm": Range(15, 48, "mm", "window of a call to most of the panel", log=True),
+        "eye_distance_mm": Range(
+            10, 38, "mm", "window of a call or larger", log=True, mirrored=True
+        ),
         "layout": Choice(LCD, "LCD"),
         "turned": Choice((False,), "stands"),
         "thumb": Choice((False,), "stands"),

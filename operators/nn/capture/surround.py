@@ -81,19 +81,8 @@ def thumb(
     Returns the scene with it, and [n, n] where it is. Its width is that of a hand, whatever the
     size of the face on the sheet.
     """
-    rng = np.random.default_rng([seed, 78])
+    tip, root = _thumb_axis(edge, np.random.default_rng([seed, 78]))
     radius = THUMB_MM
-    reach = float(rng.uniform(0.1, 0.8)) * radius - radius
-    along = float(rng.uniform(0.1, 0.9))
-    side = int(rng.integers(3))  # right, left, bottom
-    if side < 2:
-        sign = 1.0 if side == 0 else -1.0
-        tip, root = (
-            (sign * (edge[0] - reach), along * edge[1]),
-            (sign * (edge[0] + 60), along * edge[1] + 45),
-        )
-    else:
-        tip, root = (along * edge[0], edge[1] - reach), (along * edge[0] + 30, edge[1] + 60)
     where = _near(sheet, tip, root, radius)
     cover = np.zeros(sheet.x_mm.shape, np.float32)
     if where is None:
@@ -108,6 +97,21 @@ def thumb(
     below = times(np.ascontiguousarray(lit[where]), as_f32(shade))
     lit[where] = over(below, flesh, np.ascontiguousarray(cover[where]))
     return lit, cover
+
+
+def _thumb_axis(
+    edge: tuple[float, float], rng: np.random.Generator
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Tip and root of a thumb that reaches 1 to 8 mm over one edge, below the eyes."""
+    outside = THUMB_MM * float(rng.uniform(0.2, 0.9))
+    along = float(rng.uniform(0.1, 0.9))
+    side = int(rng.integers(3))  # right, left, bottom
+    if side == 2:
+        tip = (along * edge[0], edge[1] + outside)
+        return tip, (along * edge[0] + 30, edge[1] + 60)
+    sign = 1.0 if side == 0 else -1.0
+    tip = (sign * (edge[0] + outside), along * edge[1])
+    return tip, (sign * (edge[0] + 60), along * edge[1] + 45)
 
 
 def _near(
