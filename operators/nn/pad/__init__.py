@@ -1,0 +1,1 @@
+"""Presentation attack detection: how it is measured, and how scores become a decision."""
