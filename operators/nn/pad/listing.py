@@ -83,7 +83,7 @@ def read_folder(root: Path) -> Listing:
     if not reader.items and not reader.problems:
         reader.problems.append(f"no media found; the layout is {LAYOUT}")
     if reader.problems:
-        raise FolderError(str(root), reader.problems)
+        raise FolderError(str(root), sorted(reader.problems))
     return Listing(root, tuple(sorted(reader.items)))
 
 
@@ -201,7 +201,7 @@ def _file_problem(path: Path) -> str:
     """What is wrong with a file of a subject; "" if nothing."""
     suffix = path.suffix.lower()
     if not path.is_file():
-        return "a folder where a file is expected"
+        return f"{'a folder' if path.is_dir() else 'no ordinary file'} where a file is expected"
     if suffix not in KINDS:
         return f"extension {suffix or '(none)'} is not one of {', '.join(KINDS)}"
     place, magic = MAGIC[suffix]

@@ -192,11 +192,18 @@ def auc(counts: Sweep) -> float:
 
 
 def eer(counts: Sweep) -> Point:
-    """Mean of pooled APCER and BPCER where they differ least; on a tie the safer threshold."""
+    """Where pooled APCER = BPCER, straight between the two cuts around it (D-EER).
+
+    The threshold is that of the cut where the two differ less, of equals the safer (higher) one.
+    """
     apcer, bpcer = counts.apcer_pooled, counts.bpcer
-    gap = np.abs(apcer - bpcer)
-    cut = int(np.flatnonzero(gap <= gap.min() + SAME)[-1])
-    return Point(float(apcer[cut] + bpcer[cut]) / 2, float(counts.threshold[cut]))
+    gap = apcer - bpcer  # falls from 1 to -1
+    above = int(np.flatnonzero(gap >= -SAME)[-1])
+    below = min(above + 1, len(gap) - 1)
+    share = max(gap[above], 0.0) / (gap[above] - gap[below])
+    value = float(apcer[above] + share * (apcer[below] - apcer[above]))
+    nearer = below if -gap[below] <= gap[above] + SAME else above
+    return Point(value, float(counts.threshold[nearer]))
 
 
 def bpcer_at_apcer(counts: Sweep, apcer: float) -> Point:
