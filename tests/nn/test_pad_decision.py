@@ -59,6 +59,16 @@ def test_enough_fresh_evidence_of_every_head_opens():
     assert decision.reason == "every head decided live"
 
 
+def test_just_enough_is_enough():
+    least = {
+        "n_scored": 4, "span_ns": 500 * MS, "score": 0.25, "scored_pts_ns": NOW_NS - 600 * MS,
+    }  # fmt: skip
+    assert judged(report(**least), mask(**least)).opens
+    for name, value in least.items():
+        less = least | {name: value - 0.01 if name == "score" else value - 1}
+        assert judged(report(**least), mask(**less)).outcome == "unsure"
+
+
 STATES = ("live", "attack", "undecided")
 AGES_MS = (-1, 0, 600, 601)
 FRAMES = ((12, 2_200), (3, 2_200), (12, 499))
@@ -104,6 +114,7 @@ def test_the_whole_table_of_one_head_beside_a_sure_one():
         ({"scored_pts_ns": NOW_NS - 601 * MS}, "mask3d: stale verdict, 601 ms old"),
         ({"scored_pts_ns": NOW_NS + 1}, "mask3d: verdict of a later frame"),
         ({"scored_pts_ns": None}, "mask3d: not scored yet"),
+        ({"scored_pts_ns": math.nan}, "mask3d: stale verdict"),
         ({"n_scored": 3}, "mask3d: too little evidence, 3 frames"),
         ({"n_scored": math.nan}, "mask3d: too little evidence"),
         ({"span_ns": 499 * MS}, "mask3d: too little evidence"),
@@ -127,6 +138,8 @@ def test_missing_and_doubled_heads():
     decision = judged(report(), nothing)
     assert decision.reason == "mask3d: not scored yet: face of 40 px"
     assert (decision.n_scored, decision.score) == (0, 1.5)
+    unscored = mask(status="skipped", score=0.0, n_scored=0, scored_pts_ns=None)
+    assert judged(report(), unscored).score == 1.5  # 0 is no score yet
 
 
 def test_a_head_that_nobody_required_counts_all_the_same():

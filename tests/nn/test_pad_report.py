@@ -12,9 +12,12 @@ import pytest
 
 from operators.nn.pad.bootstrap import BootstrapConfig
 from operators.nn.pad.errors import EvaluationError
+from operators.nn.pad.listing import read_folder
 from operators.nn.pad.metrics import Presentations, apcer_by_species, bpcer_rate, eer, hter, sweep
 from operators.nn.pad.plots import plot_histograms, plot_roc
+from operators.nn.pad.protocol import Shares, held_out_identities
 from operators.nn.pad.report import ACER, build_report, evaluate, to_json
+from operators.nn.pad.scoring import per_video, score_items
 from operators.nn.pad.table import text_table
 from operators.nn.pad.threshold import (
     ORACLE,
@@ -185,6 +188,31 @@ class TestReport:
         assert "TPR@FPR=1% is that at FPR=0: 59 attacks" in notes
         assert "mask" not in report["at_threshold"]["APCER"]
         assert "AUC below 0.5" in text_table(report)
+
+
+def test_from_a_folder_to_the_table(tmp_path):
+    """Every step in a row, with a scorer that reads its score from the file."""
+    rng = np.random.default_rng(0)
+    for person in range(20):
+        for place, mean in (("live", 3.0), ("spoof/print", 0.0), ("spoof/mask", 0.5)):
+            folder = tmp_path / "lab" / place / f"p{person}"
+            folder.mkdir(parents=True)
+            for clip in range(2):
+                score = np.array([rng.normal() + mean])
+                (folder / f"{clip}.jpg").write_bytes(b"\xff\xd8\xff" + score.tobytes())
+
+    def score(path):
+        return [float(np.frombuffer(path.read_bytes()[3:])[0]), "blurred"]
+
+    split = held_out_identities(read_folder(tmp_path), Shares(0.0, 0.5, 0.5))
+    development, test = (
+        per_video(list(score_items(items, score))) for items in (split.development, split.test)
+    )
+    report = evaluate(development, test, ThresholdRule("bpcer", 0.1), DRAWS, "video")
+    assert report["presentations"]["bona fide"] == {"n": 20, "responded": 20, "identities": 10}
+    assert report["threshold"]["n_live"] == 20
+    assert 0.9 < report["threshold_free"]["AUC"]["value"] < 1
+    assert "APCER, species mask" in text_table(report)
 
 
 class TestPlots:
