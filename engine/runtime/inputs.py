@@ -35,7 +35,8 @@ def make_inputs(
     queues = Queues(driving, mode, plan)
     if all(ports[name].optional for name in driving):
         return MergeInputs(queues, Side(values, slow))
-    return JoinInputs(queues, node.join or JoinSpec(), Side(values, slow))
+    optional = frozenset(name for name in driving if ports[name].optional)
+    return JoinInputs(queues, node.join or JoinSpec(), Side(values, slow), optional)
 
 
 class SingleInputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from engine.contract import Mode
 from engine.frame import Discontinuity, Frame, Item, Signal, StreamEnd, Watermark
@@ -277,10 +277,17 @@ class MergeInputs(ManyInputs):
 
 
 class JoinInputs(ManyInputs):
-    """Required ports: one frame each. `exact` by seq, `nearest` by pts, `latest` by the first."""
+    """Required ports: one frame each. `exact` by seq, `nearest` by pts, `latest` by the first.
 
-    def __init__(self, queues: Queues, join: JoinSpec, side: Side) -> None:
+    Under `nearest` and `latest` an optional port that has nothing gives None; live it is never
+    waited for.
+    """
+
+    def __init__(
+        self, queues: Queues, join: JoinSpec, side: Side, optional: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(queues, side)
+        self._optional = optional
         self._policy = join.policy
         self._tolerance_ns = int(join.tolerance_ms * 1e6)
         self._first = next(iter(queues.inboxes))
@@ -329,8 +336,9 @@ class JoinInputs(ManyInputs):
             first = firsts.popleft()
             partners = {name: self._partner(name, stream_id, reach_ns) for name in others}
             chosen = {name: frame for name, frame in partners.items() if frame is not None}
-            if len(chosen) == len(others):
-                return self._work({**chosen, self._first: first})
+            absent = partners.keys() - chosen.keys()
+            if absent <= self._optional:
+                return self._work({**chosen, self._first: first}, absent)
 
     def _reach_ns(self, stream_id: str, firsts: deque[Frame]) -> float:
         """The pts of the frame that looks for partners, or what the next one will be beyond."""
@@ -360,7 +368,7 @@ class JoinInputs(ManyInputs):
         if stream_id in queues.ended[name] or queues.inboxes[name].closed:
             return True
         if queues.live and self._policy == "latest":
-            return (name, stream_id) in self._last
+            return name in self._optional or (name, stream_id) in self._last
         return queues.pts_mark[name].get(stream_id, -1) >= wanted_ns
 
     def _partner(self, name: str, stream_id: str, wanted_ns: float) -> Frame | None:
@@ -372,7 +380,7 @@ class JoinInputs(ManyInputs):
             return None
         return near
 
-    def _work(self, frames: dict[str, Frame]) -> Work:
+    def _work(self, frames: dict[str, Frame], absent: Iterable[str] = ()) -> Work:
         """The frame that leads comes last; a partner that serves again is not booked again."""
         pairs = []
         for name, frame in frames.items():
@@ -380,4 +388,4 @@ class JoinInputs(ManyInputs):
             if self._served.get(key) is not frame.stamp:
                 self._served[key] = frame.stamp
                 pairs.append((self._inboxes[name], frame))
-        return Work(dict(frames), pairs)
+        return Work({**frames, **dict.fromkeys(absent)}, pairs)

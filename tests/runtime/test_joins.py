@@ -15,6 +15,7 @@ from engine.frame import Discontinuity, Item, Watermark
 from engine.runtime.inputs import make_inputs
 from engine.runtime.joins import HELD, JoinInputs, MergeInputs
 from engine.runtime.work import Inputs, Work
+from engine.spec import JoinSpec
 from tests.runtime.fakes import FakeInbox, brief, broken, end, frame, joined, mark, planned_node
 
 ANY = Caps()
@@ -269,6 +270,29 @@ def test_a_frame_that_serves_twice_is_booked_once() -> None:
     booked = [[(inbox is bench.left, seq_of(f)) for inbox, f in w.frames] for w in bench.works]
     assert booked == [[(False, 0), (True, 1)], [(True, 2)]]
     assert [seq_of(work.newest) for work in bench.works] == [1, 2]
+
+
+def beside(mode: str) -> Bench:
+    """Frames on the left, and on the right what may or may not be known of them."""
+    ports = {"left": Port("left", ANY), "right": Port("right", ANY, optional=True)}
+    return Bench(ports, planned_node(join=JoinSpec(policy="latest")), mode)
+
+
+def test_live_an_optional_latest_is_never_waited_for() -> None:
+    bench = beside("live")
+    assert bench.feed(left=[frame(5), frame(0, "b")]) == [(5, None), (0, None)]
+    assert bench.feed(right=[frame(5)]) == []
+    assert bench.feed(left=[frame(6), frame(1, "b")]) == [(6, 5), (1, None)], "each its own"
+    bench.right.close()
+    assert bench.feed(left=[frame(7)]) == [(7, 5)]
+
+
+def test_in_a_file_an_optional_latest_is_the_same_every_time() -> None:
+    bench = beside("file")
+    assert bench.feed(left=[frame(0), frame(1)]) == []
+    assert bench.feed(right=[mark(0)]) == [(0, None)]
+    assert bench.feed(right=[frame(1)]) == [(1, 1)]
+    assert bench.feed([frame(2), end()], [end()]) == [(2, 1), ("end", "cam", None)]
 
 
 def test_live_latest_takes_what_it_has() -> None:
