@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from engine.errors import CapsError
 
-Media = Literal["video", "audio", "packet", "event"]
+Media = Literal["video", "audio", "packet", "event", "features"]
 NEGOTIATED = ("media", "pix_fmt", "dtype", "width", "height", "device")
 
 

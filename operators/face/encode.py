@@ -1,0 +1,175 @@
+"""Faces to features of a vision-language model: one pass of its image tower for all who ask.
+
+Anti-spoofing and mask detection both read these features, so the dear part is done once per face.
+It runs beside the pictures, never in their way: which faces are encoded on a frame is decided by a
+schedule in pts (new tracks first), and a frame without features says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from engine import Batch, Caps, Config, Frame, OpContext, Operator, OperatorError, Record
+from operators.face.records import Box, Track
+from operators.face.square import face_square, share_inside, square_matrix
+from operators.ports import Features, Video
+from operators.video.warp import warp_rgb
+
+if TYPE_CHECKING:
+    from operators.nn.pad.schedule import TrackSchedule
+    from operators.nn.vlm.interface import Vlm
+
+U8 = npt.NDArray[np.uint8]
+F16 = npt.NDArray[np.float16]
+SHIPPED = Path(__file__).parent / "checkpoints" / "compact-vlm.safetensors"
+FEATURE_CAPS = Caps(media="features", dtype="float16", device="cpu")
+FULL_QUALITY_PX = 112.0  # of a face's width: what recognition and the spoof papers take as enough
+
+
+class EncodedFace(Record, frozen=True):
+    """One track on a frame of features: where its features are, or why it has none."""
+
+    track_id: int
+    row: int  # in the frame's data; -1: not encoded now
+    box: Box
+    quality: float  # 0 to 1: how much the features can be trusted
+    reason: str = ""  # why not: TOO_SMALL | OUTSIDE | NOT_SEEN | NO_POINTS | SYNTHETIC | LATER
+    backbone_sha: str = ""  # of the weights the features come from
+
+
+class FaceEncodeConfig(Config, frozen=True):
+    """Which model, how often, and which faces are good enough."""
+
+    checkpoint: Annotated[
+        str,
+        Meta(
+            description="compact model (.safetensors) or folder of a CLIP model in the transformers "
+            "layout; empty: the compact model that comes along"
+        ),
+    ] = ""
+    every_ms: Annotated[
+        int, Meta(ge=10, le=5000, description="a track is encoded this often in pts")
+    ] = 100
+    max_faces: Annotated[
+        int, Meta(ge=1, le=64, description="encoded per frame; the others have to wait their turn")
+    ] = 4
+    min_face_px: Annotated[
+        float, Meta(ge=8, description="narrower faces are not judged: there is too little to see")
+    ] = 48
+    min_inside: Annotated[
+        float, Meta(ge=0, le=1, description="least share of a face's square on the frame")
+    ] = 0.7
+
+
+class FaceEncode(Operator[FaceEncodeConfig]):
+    """Frames with `Track` records in; as many frames of features out, with the same stamps.
+
+    Data [n, 1 + N, dim] float16: of each encoded face the pooled feature, then its N patches by the
+    value path. An `EncodedFace` record per track.
+    """
+
+    preload = ("torch", "safetensors.torch")
+
+    def open(self, ctx: OpContext) -> None:
+        from operators.nn.pad.schedule import TrackSchedule
+
+        self._vlm = load_vlm(self.config.checkpoint, ctx)
+        period_ns = self.config.every_ms * 1_000_000
+        self._schedules = ctx.per_stream(lambda _: TrackSchedule(period_ns))
+        self._image_size = self._vlm.image.size_px
+
+    def process(self, frames: Batch[Video]) -> Batch[Features]:
+        """All faces of a batch that are due go through the tower together."""
+        records: list[list[EncodedFace]] = []
+        crops: list[U8] = []
+        for frame in frames.frames:
+            first = len(crops)
+            records.append(self._choose(frame, crops, first))
+        features = self._encode(crops)
+        made, first = [], 0
+        for frame, faces in zip(frames.frames, records, strict=True):
+            count = sum(face.row >= 0 for face in faces)
+            data = features[first : first + count]
+            made.append(Frame(data, FEATURE_CAPS, frame.stamp, tuple(faces)))
+            first += count
+        return frames.of(made)
+
+    def _choose(self, frame: Frame, crops: list[U8], first: int) -> list[EncodedFace]:
+        found: list[EncodedFace] = []
+        schedule: TrackSchedule = self._schedules[frame.stamp.stream_id]
+        tracks = frame.of(Track)
+        due = schedule.due(
+            frame.stamp.pts_ns, [track.track_id for track in tracks], self.config.max_faces
+        )
+        for track in tracks:
+            width_px = track.box[2] - track.box[0]
+            quality = min(1.0, width_px / FULL_QUALITY_PX) * min(max(track.score, 0.0), 1.0)
+            reason = self._unfit(frame, track, width_px)
+            if not reason and track.track_id not in due:
+                reason = "LATER"
+            row = -1
+            if not reason:
+                row = len(crops) - first
+                crops.append(self._crop(frame, track))
+            sha = self._vlm.backbone_sha
+            found.append(EncodedFace(track.track_id, row, track.box, quality, reason, sha))
+        return found
+
+    def _unfit(self, frame: Frame, track: Track, width_px: float) -> str:
+        if frame.stamp.synthetic:
+            return "SYNTHETIC"
+        if track.predicted or track.lost:
+            return "NOT_SEEN"
+        if width_px < self.config.min_face_px:
+            return "TOO_SMALL"
+        square = face_square(track.points)
+        if square is None:
+            return "NO_POINTS"
+        return "OUTSIDE" if share_inside(square, frame) < self.config.min_inside else ""
+
+    def _crop(self, frame: Frame, track: Track) -> U8:
+        square = face_square(track.points)
+        assert square is not None
+        return warp_rgb(frame, square_matrix(square, self._image_size), self._image_size)
+
+    def _encode(self, crops: list[U8]) -> F16:
+        import torch
+
+        from operators.nn.vlm.preprocess import to_batch
+
+        dim = self._vlm.dim
+        if not crops:
+            return np.zeros((0, 1, dim), np.float16)
+        with torch.inference_mode():
+            found = self._vlm.image(to_batch(crops, self._vlm.image))
+            joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)
+        array: F16 = joined.to(torch.float16).numpy()
+        return array
+
+
+def load_vlm(checkpoint: str, ctx: OpContext) -> Vlm:
+    """The model a config names; OperatorError says what is wrong with it."""
+    try:
+        import torch
+    except ImportError as error:
+        message = f"this node needs torch ({error}): pip install 'frameloom[models]'"
+        raise OperatorError("MISSING_PACKAGE", message) from error
+    from operators.nn.vlm.compact_file import open_compact
+    from operators.nn.vlm.loading import load_clip
+
+    torch.set_num_threads(ctx.threads)
+    path = Path(checkpoint) if checkpoint else SHIPPED
+    if not path.exists():
+        message = f"{path}: there is no such checkpoint; name another in `checkpoint`"
+        raise OperatorError("NO_CHECKPOINT", message)
+    try:
+        made: Any = load_clip(path) if path.is_dir() else open_compact(path)
+    except (ValueError, OSError) as error:
+        raise OperatorError("BAD_CHECKPOINT", f"{path}: {error}") from error
+    vlm: Vlm = made
+    return vlm

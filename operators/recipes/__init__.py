@@ -1,0 +1,1 @@
+"""How the systems are trained and judged: `frameloom train`, `eval`, `calibrate`."""
