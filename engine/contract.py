@@ -152,6 +152,14 @@ class Operator(Generic[C]):
         """Whether others than this host can see what arrives; a sink on loopback overrides this."""
         return cls.network_sink
 
+    @classmethod
+    def checkpoints(cls, config: Any) -> Mapping[str, Path]:
+        """Files that `open` will read, by the config field that names them; `check` looks for them.
+
+        Paths below the current folder or absolute ones; a folder will do.
+        """
+        return {}
+
     def open(self, ctx: OpContext) -> None:
         """Acquire what `process` needs. Heavy imports belong here, not at the top of the module."""
 

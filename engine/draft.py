@@ -62,6 +62,8 @@ def _draft_node(name: str, spec: NodeSpec, problems: list[Problem]) -> DraftNode
         streams = _stream_configs(op, spec, place)
     elif op is not None:
         config = _config(op, spec.config, place)
+    for made in filter(None, (config, *streams.values())):
+        _check_checkpoints(op, made, place)
     return DraftNode(name, spec, op, config, streams)
 
 
@@ -89,6 +91,13 @@ def _config(op: type[Operator[Any]], data: dict[str, Any], place: Place) -> Conf
     before = len(place.problems)
     made = convert_struct(op.config_type, data, place.inside("config"))
     return made if len(place.problems) == before else None
+
+
+def _check_checkpoints(op: type[Operator[Any]] | None, config: Config, place: Place) -> None:
+    for name, path in op.checkpoints(config).items() if op else ():
+        if not path.exists():
+            message = f"there is no checkpoint {path}"
+            place.inside(f"config.{name}").report(message, "`frameloom train` makes one")
 
 
 def _stream_configs(op: type[Operator[Any]], spec: NodeSpec, place: Place) -> dict[str, Config]:

@@ -7,6 +7,7 @@ schedule in pts (new tracks first), and a frame without features says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,10 @@ class FaceEncode(Operator[FaceEncodeConfig]):
     """
 
     preload = ("torch", "safetensors.torch")
+
+    @classmethod
+    def checkpoints(cls, config: Any) -> Mapping[str, Path]:
+        return {"checkpoint": Path(config.checkpoint) if config.checkpoint else SHIPPED}
 
     def open(self, ctx: OpContext) -> None:
         from operators.nn.pad.schedule import TrackSchedule

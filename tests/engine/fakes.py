@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -236,4 +237,21 @@ class Notify(Operator):
     """Says what it saw, without pixels."""
 
     def process(self, frames: Video) -> Annotated[Frame, Caps(media="event")]:
+        return frames
+
+
+class WeightsConfig(Config, frozen=True):
+    """A model from a file."""
+
+    weights: str
+
+
+class WithWeights(Operator[WeightsConfig]):
+    """Reads a checkpoint when it is opened."""
+
+    @classmethod
+    def checkpoints(cls, config: WeightsConfig) -> dict[str, Path]:
+        return {"weights": Path(config.weights)}
+
+    def process(self, frames: Video) -> Same:
         return frames
