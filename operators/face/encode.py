@@ -145,13 +145,13 @@ class FaceEncode(Operator[FaceEncodeConfig]):
     def _encode(self, crops: list[U8]) -> F16:
         import torch
 
-        from operators.nn.vlm.preprocess import to_batch
+        from operators.nn.vlm.preprocess import preprocess
 
         dim = self._vlm.dim
         if not crops:
             return np.zeros((0, 1, dim), np.float16)
         with torch.inference_mode():
-            found = self._vlm.image(to_batch(crops, self._vlm.image))
+            found = self._vlm.image(preprocess(crops, self._vlm.image))
             joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)
         array: F16 = joined.to(torch.float16).numpy()
         return array

@@ -1,0 +1,172 @@
+"""Faces as they reach a camera: real, printed, replayed, masked; rendered by the capture simulator.
+
+Training, development and test share neither identities nor physical parameters. The square that a
+detector would cut out is cut from each picture exactly as the running graph does it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.recipe import Job, RecipeError
+from engine.testing import make_frame
+from operators.face.square import face_square, square_matrix
+from operators.nn.capture.captions import captions
+from operators.nn.capture.ranges import Split
+from operators.nn.capture.scene import KINDS, SUBKINDS, Kind, render, sample
+from operators.recipes.faces import U8, WIDER, FaceImage
+from operators.video.warp import warp_rgb
+
+JITTER = 0.03  # of the side: how far two detectors' squares differ
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture to be made."""
+
+    face: int  # in the list of faces
+    kind: Kind
+    subkind: str
+    seed: int
+    split: Split
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture that was made, without its pixels."""
+
+    kind: Kind
+    subkind: str
+    subject: str
+    domain: str
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaptureSet:
+    """Pictures of one split, in the order of the tasks."""
+
+    images: U8  # [N, S, S, 3]
+    shots: tuple[Shot, ...]
+
+    def where(self, **wanted: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[N] which shots have these values."""
+        return np.array([all(getattr(s, k) == v for k, v in wanted.items()) for s in self.shots])
+
+
+def split_subjects(faces: Sequence[FaceImage], asked: Mapping[Split, Sequence[str]]) -> list[Split]:
+    """To which split each face belongs. Without `asked`, every fourth subject is for tests and the
+    one after it for development, in the order of the names.
+    """
+    subjects = sorted({face.subject for face in faces})
+    named = {subject: split for split, names in asked.items() for subject in names}
+    unknown = sorted(set(named) - set(subjects))
+    if unknown:
+        raise RecipeError(f"no subject {', '.join(unknown)}; there are {', '.join(subjects)}")
+    of: dict[str, Split] = {}
+    for number, subject in enumerate(subjects):
+        by_place: Split = {1: "test", 2: "development"}.get(number % 4, "train")  # type: ignore[assignment]
+        of[subject] = named.get(subject, by_place if not named else "train")
+    if set(of.values()) != {"train", "development", "test"}:
+        raise RecipeError(
+            f"{len(subjects)} subjects are too few to be split three ways; 3 at least"
+        )
+    return [of[face.subject] for face in faces]
+
+
+def plan_tasks(
+    faces: Sequence[FaceImage],
+    chosen: Sequence[int],
+    counts: Mapping[Kind, int],
+    split: Split,
+    seed: int,
+) -> list[Task]:
+    """So many pictures of each kind; every subject and sub-kind equally often."""
+    by_subject: dict[str, list[int]] = {}
+    for index in chosen:
+        by_subject.setdefault(faces[index].subject, []).append(index)
+    if not by_subject:
+        raise RecipeError(f"there is no face for {split}")
+    groups = [by_subject[name] for name in sorted(by_subject)]
+    tasks = []
+    for kind in KINDS:
+        rng = np.random.default_rng([seed, KINDS.index(kind)])
+        for number in range(counts.get(kind, 0)):
+            group = groups[number % len(groups)]
+            subkinds = SUBKINDS[kind]
+            subkind = subkinds[number // len(groups) % len(subkinds)]
+            face = group[int(rng.integers(len(group)))]
+            tasks.append(Task(face, kind, subkind, seed + number, split))
+    return tasks
+
+
+def render_set(
+    faces: Sequence[FaceImage], tasks: Sequence[Task], size_px: int, job: Job, processes: int
+) -> CaptureSet | None:
+    """The pictures of the tasks; None when the job is to stop."""
+    images = np.empty((len(tasks), size_px, size_px, 3), np.uint8)
+    what = f"render {tasks[0].split}" if tasks else "render"
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(processes, context, _keep, (list(faces), size_px)) as pool:
+        for done, (index, image) in enumerate(_results(pool, tasks), 1):
+            images[index] = image
+            if done % 50 == 0 or done == len(tasks):
+                job.tell(what, done, len(tasks))
+            if job.stop.is_set():
+                pool.shutdown(cancel_futures=True)
+                return None
+    return CaptureSet(images, tuple(_shot(faces[task.face], task) for task in tasks))
+
+
+def cut_square(
+    image: U8, points: np.ndarray[Any, Any], size_px: int, rng: np.random.Generator
+) -> U8:
+    """The square that a detector of some tremble would have cut, at `size_px`."""
+    square = face_square(tuple((float(x), float(y)) for x, y in points))
+    if square is None:
+        message = "the points of a rendered face lie on each other"
+        raise ValueError(message)
+    x, y, side = square
+    x, y = (value + side * rng.uniform(-JITTER, JITTER) for value in (x, y))
+    side *= 1 + rng.uniform(-JITTER, JITTER)
+    return warp_rgb(make_frame(image), square_matrix((x, y, side), size_px), size_px)
+
+
+_faces: list[FaceImage] = []
+_size_px = 0
+
+
+def _keep(faces: list[FaceImage], size_px: int) -> None:
+    global _faces, _size_px
+    _faces, _size_px = faces, size_px
+
+
+def _results(pool: ProcessPoolExecutor, tasks: Sequence[Task]) -> Iterator[tuple[int, U8]]:
+    chunks = [range(i, min(i + CHUNK, len(tasks))) for i in range(0, len(tasks), CHUNK)]
+    jobs = pool.map(_render_chunk, ([(i, tasks[i]) for i in chunk] for chunk in chunks))
+    for made in jobs:
+        yield from made
+
+
+def _render_chunk(numbered: list[tuple[int, Task]]) -> list[tuple[int, U8]]:
+    return [(index, _render_one(task)) for index, task in numbered]
+
+
+def _render_one(task: Task) -> U8:
+    face = _faces[task.face]
+    capture = sample(task.kind, task.seed, task.split, task.subkind)
+    wide_px = round(_size_px * WIDER)
+    made = render(face.image, face.points, capture, wide_px)
+    return cut_square(made.image, made.points, _size_px, np.random.default_rng([task.seed, 77]))
+
+
+def _shot(face: FaceImage, task: Task) -> Shot:
+    told = captions(sample(task.kind, task.seed, task.split, task.subkind))
+    return Shot(task.kind, task.subkind, face.subject, face.domain, told)
