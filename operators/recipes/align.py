@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from engine.recipe import Job
+from operators.nn.capture.captions import SEEN
 from operators.nn.vlm.align_data import AlignData, CachedImages, cache_images
 from operators.nn.vlm.compact import CompactImageTower, CompactVlm
 from operators.nn.vlm.interface import ImageTower
@@ -36,10 +37,14 @@ def image_classes(sets: Sequence[CaptureSet]) -> list[tuple[str, str]]:
 
 
 def vocabulary(shots: Sequence[Shot], classes: Sequence[tuple[str, str]]) -> Vocabulary:
-    """Every caption of the shots. One that is told of several sub-kinds is true of all of them."""
+    """Captions of kinds and sub-kinds. One that is told of several sub-kinds is true of all of them;
+    what is said of single pictures only ("with the edge of the paper in view") is left out.
+    """
     told: dict[str, set[int]] = {}
     for shot in shots:
         for text in shot.captions:
+            if any(detail in text for detail in SEEN.values()):
+                continue
             told.setdefault(text, set()).add(classes.index((shot.kind, shot.subkind)))
     groups = sorted({tuple(sorted(of)) for of in told.values()})
     covers = torch.zeros(len(groups), len(classes), dtype=torch.bool)
