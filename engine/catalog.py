@@ -68,7 +68,7 @@ def _walk(folders: Iterable[str], package: str) -> list[str]:
         name = f"{package}.{info.name}"
         if not info.ispkg:
             names.append(name)
-        elif info.name != "nn":  # networks are no operators
+        elif info.name not in ("nn", "recipes"):  # networks and training are no operators
             names += _walk([str(Path(folder) / info.name) for folder in folders], name)
     return names
 

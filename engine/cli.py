@@ -5,6 +5,7 @@ Everything heavy is imported inside a command, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -255,6 +256,10 @@ def main() -> None:
 
         print_error(error)
         sys.exit(EXIT_USAGE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit("error: standard output is a full disk: what was found cannot be written there")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct, field
 
 Policy = Literal["block", "drop_oldest", "latest"]
-Cause = Literal["late", "queue_full", "stale_epoch", "quarantined", "peer_lost"]
-CAUSES: tuple[Cause, ...] = ("late", "queue_full", "stale_epoch", "quarantined", "peer_lost")
+Cause = Literal["late", "queue_full", "stale_epoch", "quarantined", "peer_lost", "unmatched"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 class EdgeSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

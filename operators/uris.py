@@ -45,6 +45,12 @@ def source_for(uri: str, mode: Mode | None = None) -> Source:
     if DEVICE.fullmatch(uri):
         return Source(CAMERA, {"device": uri}, "live", Path(uri).name, uri)
     scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    try:
+        urlsplit(uri)
+    except ValueError as error:
+        raise OperatorError("BAD_ADDRESS", f"no address that can be read: {error}") from error
+    if scheme:
+        uri = f"{scheme}://{uri.partition('://')[2]}"
     if scheme in ("rtsp", "rtsps"):
         return Source(RTSP, {"url": uri}, "live", _name_of_url(uri), _without_secrets(uri))
     if scheme in WEB:

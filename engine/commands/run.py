@@ -34,7 +34,7 @@ from engine.telemetry.stats import RunSnapshot
 from engine.telemetry.views import plain
 
 POLL_S = 0.1
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ def main() -> None:
     """Preload the modules named on the command line, then serve until stdin closes."""
     die_with_parent()
     sys.path.append(str(Path.cwd()))  # a person's own operators; last, so they hide no library
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when workers stop
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also sent to whole groups
+        signal.signal(number, signal.SIG_IGN)  # the supervisor decides when workers stop
     for name in sys.argv[1:]:
         with suppress(ImportError):  # an optional library: the operator itself will name it
             importlib.import_module(name)

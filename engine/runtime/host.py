@@ -32,7 +32,7 @@ class LaneHost(Host, Protocol):
     def stream_ended(self, stream_id: str) -> None:
         """A source produces nothing more of this stream."""
 
-    def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
+    def node_failed(self, node: str, stream_id: str, error: BaseException, detail: str) -> None:
         """A node, or one stream of a source, gave up."""
 
     def lane_ended(self, lane: Any) -> None:

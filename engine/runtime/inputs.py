@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.contract import Mode, Port
-from engine.frame import Batch, Frame, Latest, Signal, Watermark
+from engine.frame import Batch, Frame, Item, Latest, Signal, Watermark
 from engine.plan import Plan, PlannedNode
-from engine.runtime.joins import JoinInputs, MergeInputs, Queues
+from engine.runtime.joins import HELD, JoinInputs, MergeInputs, Queues
 from engine.runtime.work import Inputs, Side, Work
 from engine.spec import JoinSpec
 from engine.transport.link import Inbox
+
+LAG = HELD // 4  # several batches on one way together still fit into what a join holds
 
 
 def make_inputs(
@@ -70,7 +72,12 @@ class SingleInputs:
 
 
 class BatchInputs:
-    """Up to `max_size` frames across streams. Live: waits at most `max_wait_ms`; file: fills up."""
+    """Up to `max_size` frames across streams. Live: waits at most `max_wait_ms`; file: fills up.
+
+    A file's batch closes early when a stream has moved `max_size + LAG` beyond its first frame in
+    it: joins behind could not hold what the other ways bring meanwhile, and nothing would move any
+    more. It goes by seq, so that the batches are the same every time.
+    """
 
     def __init__(self, name: str, inbox: Inbox, node: PlannedNode, mode: Mode, side: Side) -> None:
         batch = node.batch
@@ -83,22 +90,16 @@ class BatchInputs:
         self._frames: list[Frame] = []
         self._since_ns = 0
         self._signal: Signal | None = None
+        self._first: dict[str, int] = {}  # seq of each stream's first frame in the batch
+        self._next: Frame | None = None  # it begins the next batch
 
     def next(self, now_ns: int) -> Work | Signal | None:
         if not self._side.refresh():
             return None
-        while self._signal is None and len(self._frames) < self._max_size:
-            item = self._inbox.take()
-            if item is None:
-                break
-            if isinstance(item, Frame):
-                if not self._frames:
-                    self._since_ns = now_ns
-                self._frames.append(item)
-            elif not (isinstance(item, Watermark) and self._frames):
-                self._signal = item  # a mark behind waiting frames says nothing that they do not
+        self._gather(now_ns)
         if self._frames and self._due(now_ns):
             frames, self._frames = tuple(self._frames), []
+            self._first.clear()
             arguments: dict[str, Any] = {self._name: Batch(frames), **self._side.arguments}
             return Work(arguments, [(self._inbox, frame) for frame in frames])
         if self._frames:
@@ -106,8 +107,42 @@ class BatchInputs:
         signal, self._signal = self._signal, None
         return signal
 
+    def _gather(self, now_ns: int) -> None:
+        item: Item | None
+        if self._next is not None and not self._frames:
+            item, self._next = self._next, None
+            self._add(item, now_ns)
+        while self._is_open and len(self._frames) < self._max_size:
+            item = self._inbox.take()
+            if item is None:
+                return
+            if isinstance(item, Frame):
+                if self._lags(item.stamp.stream_id, item.stamp.seq):
+                    self._next = item
+                else:
+                    self._add(item, now_ns)
+            elif not (isinstance(item, Watermark) and self._frames):
+                self._signal = item
+            elif self._lags(item.stream_id, item.seq):
+                self._signal = item  # any other mark says nothing that the waiting frames do not
+
+    def _add(self, frame: Frame, now_ns: int) -> None:
+        if not self._frames:
+            self._since_ns = now_ns
+        self._frames.append(frame)
+        self._first.setdefault(frame.stamp.stream_id, frame.stamp.seq)
+
+    def _lags(self, stream_id: str, seq: int) -> bool:
+        first = self._first.get(stream_id)
+        return self._fill and first is not None and seq - first > self._max_size + LAG
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether more may come into this batch."""
+        return self._signal is None and self._next is None
+
     def _due(self, now_ns: int) -> bool:
-        if len(self._frames) >= self._max_size or self._signal is not None or self._inbox.closed:
+        if len(self._frames) >= self._max_size or not self._is_open or self._inbox.closed:
             return True
         return not self._fill and now_ns - self._since_ns >= self._patience_ns
 
@@ -118,7 +153,7 @@ class BatchInputs:
 
     @property
     def finished(self) -> bool:
-        return self._inbox.closed and not self._frames and self._signal is None
+        return self._inbox.closed and not self._frames and self._is_open
 
     @property
     def closed(self) -> bool:

@@ -323,6 +323,7 @@ class JoinInputs(ManyInputs):
             for name, seq in heads.items():
                 if seq == oldest:  # its partner was dropped elsewhere and will never come
                     queues.items[name][stream_id].popleft()
+                    self._inboxes[name].dropped("unmatched")
 
     def _match_around_first(self, stream_id: str) -> Work | None:
         firsts = self._queues.items[self._first].get(stream_id) or deque()
@@ -339,6 +340,7 @@ class JoinInputs(ManyInputs):
             absent = partners.keys() - chosen.keys()
             if absent <= self._optional:
                 return self._work({**chosen, self._first: first}, absent)
+            self._inboxes[self._first].dropped("unmatched")
 
     def _reach_ns(self, stream_id: str, firsts: deque[Frame]) -> float:
         """The pts of the frame that looks for partners, or what the next one will be beyond."""
@@ -355,12 +357,20 @@ class JoinInputs(ManyInputs):
         queue = self._queues.items[name].get(stream_id) or deque()
         if self._policy == "latest":
             while queue and queue[0].stamp.pts_ns <= reach_ns:
+                self._pass_over(name, self._last.get((name, stream_id)))
                 self._last[name, stream_id] = queue.popleft()
             return
         while len(queue) > 1 and queue[1].stamp.pts_ns <= reach_ns:
-            queue.popleft()
+            self._pass_over(name, queue.popleft())
         while queue and queue[0].stamp.pts_ns < reach_ns - self._tolerance_ns:
-            queue.popleft()
+            self._pass_over(name, queue.popleft())
+
+    def _pass_over(self, name: str, frame: Frame | None) -> None:
+        """A frame that will serve no more; one that never did is counted."""
+        if frame is None:
+            return
+        if self._served.get((name, frame.stamp.stream_id)) is not frame.stamp:
+            self._inboxes[name].dropped("unmatched")
 
     def _decided(self, name: str, stream_id: str, wanted_ns: float) -> bool:
         """Whether no better partner can still come."""

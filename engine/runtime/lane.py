@@ -25,7 +25,7 @@ FIRST_RETRY_NS = 500_000_000
 LONGEST_RETRY_NS = 10_000_000_000
 
 
-def may_open_later(error: Exception, host: LaneHost) -> TypeGuard[OperatorError]:
+def may_open_later(error: BaseException, host: LaneHost) -> TypeGuard[OperatorError]:
     """Whether a node that could not open is tried again: live, and not before the first start."""
     again = host.mode == "live" and (host.incarnation > 0 or host.going)
     return again and isinstance(error, OperatorError) and not error.permanent
@@ -77,7 +77,7 @@ class NodeLane(threading.Thread):
                 if self._is_open:
                     self.stats.state = "running"
                 self._loop()
-        except Exception as error:  # noqa: BLE001  a lane must never die without saying so
+        except BaseException as error:  # noqa: BLE001  a lane must never die without saying so
             self._fail(error)
         finally:
             self.opened.set()
@@ -87,7 +87,7 @@ class NodeLane(threading.Thread):
         try:
             self._operator.open(self.ctx)
             self._is_open = True
-        except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
+        except BaseException as error:  # noqa: BLE001  whatever stops a node is reported
             self.ctx.release()
             if may_open_later(error, self._host):
                 self._try_later(error, self.node.name, self._host.clock.now_ns())
@@ -136,7 +136,7 @@ class NodeLane(threading.Thread):
             self._retry_ns = FIRST_RETRY_NS
         except (OperatorError, DeviceError) as error:
             self._give_up(error, work, now_ns)
-        except Exception as error:  # noqa: BLE001  a bad frame is quarantined, the stream goes on
+        except BaseException as error:  # noqa: BLE001  also SystemExit: the stream goes on
             self._bad_frame(error, work, axis_ns)
         finally:
             self.busy_since_ns = None
@@ -170,7 +170,7 @@ class NodeLane(threading.Thread):
             inbox.dropped("quarantined")
             self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
 
-    def _bad_frame(self, error: Exception, work: Work, axis_ns: int) -> None:
+    def _bad_frame(self, error: BaseException, work: Work, axis_ns: int) -> None:
         trace = traceback.format_exc()
         for inbox, frame in work.frames:
             inbox.dropped("quarantined")
@@ -240,7 +240,7 @@ class NodeLane(threading.Thread):
             self.stats.state = "running"
             self.stats.error = None
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         self._failed = True
         self.stats.state = "failed"
         self.stats.error = str(error)

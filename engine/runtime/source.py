@@ -73,7 +73,7 @@ class SourceLane(threading.Thread):
                 self.stats.state = "running" if self.streams else self.stats.state
                 while self.streams and not self._host.aborted:
                     self._step(min(self.streams, key=lambda stream: stream.last_pts_ns))
-        except Exception as error:  # noqa: BLE001  a lane must never die without saying so
+        except BaseException as error:  # noqa: BLE001  a lane must never die without saying so
             self._failed = True
             self.stats.error = str(error)
             self._host.node_failed(self.node.name, "", error, traceback.format_exc())
@@ -88,7 +88,7 @@ class SourceLane(threading.Thread):
         try:
             stream.operator.open(stream.ctx)
             stream.is_open = True
-        except Exception as error:  # noqa: BLE001  whatever stops a source from opening is reported
+        except BaseException as error:  # noqa: BLE001  whatever stops a source is reported
             stream.ctx.release()
             if may_open_later(error, self._host):
                 stream.trouble = error
@@ -112,7 +112,7 @@ class SourceLane(threading.Thread):
             self._end(stream, None)
         except OperatorError as error:
             self._recover(stream, error, permanent=error.permanent)
-        except Exception as error:  # noqa: BLE001  one camera must not take the others with it
+        except BaseException as error:  # noqa: BLE001  one camera must not take the others with it
             self._recover(stream, error, permanent=False)
 
     def _send(self, stream: Stream, result: Any) -> None:
@@ -132,7 +132,7 @@ class SourceLane(threading.Thread):
         video = [frame for frame in frames if frame.caps.media == "video"]
         return not video or self._host.admit(self.node.name, stream.stream_id, video[-1].stamp.seq)
 
-    def _recover(self, stream: Stream, error: Exception, *, permanent: bool) -> None:
+    def _recover(self, stream: Stream, error: BaseException, *, permanent: bool) -> None:
         if stream.ctx.mode == "file" or permanent:
             self._fail(stream, error)
             return
@@ -159,7 +159,7 @@ class SourceLane(threading.Thread):
             self.stats.error = None
             stream.ctx.discontinuity(code)
 
-    def _fail(self, stream: Stream, error: Exception) -> None:
+    def _fail(self, stream: Stream, error: BaseException) -> None:
         self._failed = True
         self.stats.error = str(error)
         self._host.node_failed(self.node.name, stream.stream_id, error, traceback.format_exc())

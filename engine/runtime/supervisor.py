@@ -32,6 +32,7 @@ from engine.transport.slab import sweep_stale_slabs
 POLL_MS = 100
 START_TIMEOUT_NS = 60_000_000_000
 DRAIN_TIMEOUT_NS = 10_000_000_000
+LAST_CHANCE_NS = 4_000_000_000
 HEARTBEAT_TIMEOUT_NS = 10_000_000_000
 STUCK_MS = 30_000.0
 EVENTS_KEPT = 200
@@ -89,6 +90,7 @@ class Run:
         self._gone = False
         self._going = False
         self._stop_at_ns: int | None = None
+        self._draining = False
         self._run_dir: Path | None = None
         self._control = ControlSocket()
         self._endpoint = ""
@@ -386,12 +388,25 @@ class Run:
                 state.heard_ns = now_ns
                 kill(state.pid)
         if self._stop_at_ns is not None and now_ns > self._stop_at_ns:
-            for state in self._workers.values():
-                if state.pid:
-                    kill(state.pid)
-            self._stop_at_ns = now_ns + DRAIN_TIMEOUT_NS
+            self._end_by_force(now_ns)
         if all(w.phase in ("done", "failed") and not w.pid for w in self._workers.values()):
             self._gone = True
+
+    def _end_by_force(self, now_ns: int) -> None:
+        """The time for an orderly end is over: files are finished as they are, then it is killed."""
+        left = [state for state in self._workers.values() if state.pid]
+        self._stop_at_ns = now_ns + LAST_CHANCE_NS
+        if self._draining:
+            self._draining = False
+            names = ", ".join(f"'{state.name}'" for state in left)
+            held = sum(edge.in_flight for edge in self._ledger.edges().values())
+            told = f"not at its end after {DRAIN_TIMEOUT_NS // 1_000_000_000} s: {names};"
+            self._note("DRAIN_TIMEOUT", "", "", f"{told} {held} frames are left out")
+            for state in left:
+                self._post(state, m.Stop(drain=False))
+            return
+        for state in left:
+            kill(state.pid)
 
     def _fail(self, failure: m.Failure) -> None:
         self.failures.append(failure)
@@ -447,6 +462,7 @@ class Run:
         drain = message.drain and self._going  # before that nothing is inside
         due_ns = self._clock.now_ns() + (DRAIN_TIMEOUT_NS if drain else DRAIN_TIMEOUT_NS // 3)
         self._stop_at_ns = min(self._stop_at_ns or due_ns, due_ns)
+        self._draining = drain
         for state in self._workers.values():
             if state.phase in ("opening", "ready"):
                 self._post(state, m.Stop(drain))

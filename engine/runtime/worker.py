@@ -6,7 +6,6 @@ import gc
 import os
 import queue
 import resource
-import signal
 import sys
 import threading
 import time
@@ -117,7 +116,7 @@ class Worker:
     def stream_ended(self, stream_id: str) -> None:
         self._flow.forget(stream_id)
 
-    def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
+    def node_failed(self, node: str, stream_id: str, error: BaseException, detail: str) -> None:
         self._send(m.NodeFailed(failure(node, stream_id, error, detail)))
 
     def lane_ended(self, lane: NodeLane | SourceLane) -> None:
@@ -246,8 +245,10 @@ class Worker:
             for lane in parts.lanes:
                 if isinstance(lane, SourceLane):
                     lane.stop()
-                else:
-                    lane.bell.set()
+                    continue
+                if not message.drain:
+                    lane.ctx.stop.set()
+                lane.bell.set()
 
     def _on_peer_gone(self, message: m.PeerGone) -> None:
         if not message.final:
@@ -389,7 +390,7 @@ class Worker:
         self._hub.stop()
 
 
-def failure(node: str, stream_id: str, error: Exception, detail: str) -> m.Failure:
+def failure(node: str, stream_id: str, error: BaseException, detail: str) -> m.Failure:
     """An exception as it is told to the supervisor; known causes need no traceback."""
     if isinstance(error, OperatorError):
         return m.Failure(node, stream_id, error.code, error.message)
@@ -413,6 +414,5 @@ def worker_stats(worker: str, incarnation: int) -> WorkerStats:
 
 
 def run_worker(request: dict[str, Any]) -> int:
-    """Entry point in a freshly forked process."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Entry point in a freshly forked process, which ignores SIGINT, SIGTERM and SIGHUP."""
     return Worker(msgspec.convert(request, m.Spawn)).run()

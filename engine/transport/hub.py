@@ -344,7 +344,8 @@ class Hub:
         if lasting:
             socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)  # a host may just vanish
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-            watch = self._watches[socket] = Watch(socket)
+            encrypted = self._keys is not None
+            watch = self._watches[socket] = Watch(socket, encrypted=encrypted)
             self._poller.register(watch.socket, zmq.POLLIN)
         socket.connect(endpoint)
         self._inboxes[socket] = inbox

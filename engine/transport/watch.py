@@ -14,16 +14,20 @@ _NAMES: dict[int, Connection] = {
     zmq.EVENT_DISCONNECTED: "DISCONNECTED",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "AUTH_FAILED",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "AUTH_FAILED",
-    # A server with another key than the one expected just hangs up during the handshake.
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "AUTH_FAILED",
 }
+# A server with another key than the one expected just hangs up during the handshake. So does one
+# that is just being started again, but not three times in a row.
+SURELY = 3
 
 
 class Watch:
     """The monitor of one socket. Belongs to the I/O thread, as the socket does."""
 
-    def __init__(self, socket: zmq.Socket[Any]) -> None:
+    def __init__(self, socket: zmq.Socket[Any], *, encrypted: bool) -> None:
         self._watched = socket
+        self._encrypted = encrypted
+        self._hung_up = 0  # times in a row
         events = 0
         for event in _NAMES:
             events |= event
@@ -35,7 +39,13 @@ class Watch:
             parts = self.socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
-        return _NAMES[int(parse_monitor_message(parts)["event"])]
+        event = int(parse_monitor_message(parts)["event"])
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._hung_up += 1
+            return "AUTH_FAILED" if self._encrypted and self._hung_up >= SURELY else "DISCONNECTED"
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._hung_up = 0
+        return _NAMES[event]
 
     def close(self) -> None:
         self._watched.disable_monitor()

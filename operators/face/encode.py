@@ -49,8 +49,8 @@ class FaceEncodeConfig(Config, frozen=True):
     checkpoint: Annotated[
         str,
         Meta(
-            description="compact model (.safetensors) or folder of a CLIP model in the transformers "
-            "layout; empty: the compact model that comes along"
+            description="compact model (.safetensors) or folder of a CLIP model in "
+            "transformers' layout; empty: the compact model that comes along"
         ),
     ] = ""
     every_ms: Annotated[

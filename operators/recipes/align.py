@@ -37,7 +37,7 @@ def image_classes(sets: Sequence[CaptureSet]) -> list[tuple[str, str]]:
 
 
 def vocabulary(shots: Sequence[Shot], classes: Sequence[tuple[str, str]]) -> Vocabulary:
-    """Captions of kinds and sub-kinds. One that is told of several sub-kinds is true of all of them;
+    """Captions of kinds and sub-kinds. One that is told of several sub-kinds is true of them all;
     what is said of single pictures only ("with the edge of the paper in view") is left out.
     """
     told: dict[str, set[int]] = {}

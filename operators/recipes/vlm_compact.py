@@ -1,7 +1,7 @@
 """`frameloom train vlm-compact`: the small vision-language model, aligned on simulated captures.
 
-Faces of the data folder (`DOMAIN/live/SUBJECT/*`) are rendered as real, printed, replayed and masked;
-heads over the frozen towers learn to bring each picture to the sentences that are true of it.
+Faces of the data folder (`DOMAIN/live/SUBJECT/*`) are rendered as real, printed, replayed and
+masked; heads over the frozen towers learn to bring each picture to what is truly said of it.
 """
 
 from __future__ import annotations

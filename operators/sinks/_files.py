@@ -43,6 +43,7 @@ def disk_errors(node: str, path: Path) -> Iterator[None]:
                 "DISK_FULL",
                 f"{node}: no room left to write {path}; what was written is kept. Free space on "
                 "that disk, or give the run another output folder",
+                permanent=False,  # live: somebody may make room
             ) from error
         if error.errno in DENIED:
             raise OperatorError(

@@ -147,9 +147,10 @@ class Recording:
 
     def abandon(self) -> None:
         """Close after an error and cut off what is not whole, so that the rest plays."""
-        with suppress(OSError):  # the error that led here is already on its way
+        with suppress(Exception):  # of many kinds; the error that led here is already on its way
             self._output.close()
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
         with suppress(OSError):
             keep_whole_fragments(self.path)
 

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from engine import Config, Frame, OpContext, Operator
+from engine import Config, Frame, OpContext, Operator, OperatorError
 from operators.ports import AudioPackets, Video
 from operators.sinks._files import disk_errors, fill_in, reserve
 from operators.sinks._recording import HELD_PACKETS, Recording, Settings
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+
+SMALLEST_PX = 4  # x264 refuses less
 
 
 class Mp4SinkConfig(Config, frozen=True):
@@ -124,6 +126,13 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
 
     def _begin(self, frame: Frame) -> Recording:
         stream_id = frame.stamp.stream_id
+        width, height = frame.caps.width or 0, frame.caps.height or 0
+        if min(width, height) < SMALLEST_PX:
+            raise OperatorError(
+                "TOO_SMALL",
+                f"{stream_id}: {width}x{height} pixels; the encoder needs {SMALLEST_PX}x"
+                f"{SMALLEST_PX}: resize, or use a larger clip",
+            )
         wanted = self._ctx.output_path(fill_in(self.config.path, stream_id))
         with disk_errors(self._ctx.node, wanted):
             path = reserve(wanted)
@@ -143,6 +152,6 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
             raise
 
     def _forget(self, failed: Recording) -> None:
-        failed.abandon()
         kept = {name: one for name, one in self._recordings.items() if one is not failed}
-        self._recordings = kept
+        self._recordings = kept  # first: nothing may be written into it any more
+        failed.abandon()

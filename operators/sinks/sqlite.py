@@ -88,6 +88,7 @@ class SqliteSink(Operator[SqliteSinkConfig]):
                     "DISK_FULL",
                     f"{self._node}: no room left to write {self._path}; what was written is kept. "
                     "Free space on that disk, or give the run another output folder",
+                    permanent=False,
                 ) from error
             raise OperatorError(
                 "DATABASE",

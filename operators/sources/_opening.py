@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import OperatorError
+from operators.sources._connection import redacted
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 URL = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 ISO_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"styp", b"free"})
+
+
+def shown(uri: str) -> str:
+    """`uri` for messages: of an address neither user nor password nor what stands in its query."""
+    return redacted(uri) if URL.match(uri) else uri
 
 
 def open_media(uri: str) -> InputContainer:
@@ -23,9 +29,9 @@ def open_media(uri: str) -> InputContainer:
     try:
         container = av.open(target)
     except av.error.FFmpegError as error:
-        raise _open_error(uri, error) from error
+        raise _open_error(uri, error) from None  # FFmpeg's own words may repeat the address
     try:
-        _require_video(uri, container)
+        _require_video(shown(uri), container)
     except OperatorError:
         container.close()
         raise
@@ -52,16 +58,19 @@ def _local(uri: str) -> str:
     return f"file:{path}"
 
 
-def _open_error(uri: str, error: Exception) -> OperatorError:
+def _open_error(target: str, error: Exception) -> OperatorError:
     import av
 
+    uri = shown(target)
+    if isinstance(error, (av.error.ConnectionRefusedError, av.error.TimeoutError)):
+        return OperatorError("REFUSED", f"{uri}: nobody answers there; check address and port")
     if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
         return OperatorError("NOT_FOUND", f"{uri}: not there; check the address")
     if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
         return OperatorError("AUTH_FAILED", f"{uri}: refused; check user and password")
     if isinstance(error, av.error.ProtocolNotFoundError):
         return OperatorError("NOT_MEDIA", f"{uri}: FFmpeg has no such protocol; use file or http")
-    if _looks_like_mp4(uri):
+    if _looks_like_mp4(target):
         return OperatorError(
             "TRUNCATED",
             f"{uri}: an MP4 without its index (moov), so it was cut off while being written; "

@@ -12,7 +12,7 @@ from msgspec import Meta
 from engine import Config, EndOfStream, Frame, OpContext, Operator, OperatorError, rescale_pts
 from operators.records import Packet
 from operators.sources._av import FrameCopier, PtsFiller, audio_caps, packet_bytes
-from operators.sources._opening import open_media
+from operators.sources._opening import open_media, shown
 from operators.sources._outputs import Media
 from operators.sources._pacing import Pacer
 
@@ -41,7 +41,8 @@ class FileSource(Operator[FileSourceConfig]):
 
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx
-        self._copier = FrameCopier(self.config.uri)
+        self._shown = shown(self.config.uri)
+        self._copier = FrameCopier(self._shown)
         self._pacer = Pacer(ctx)
         self._offset = 0  # added to every pts, in ticks of the video: grows with each loop
         self._last_dts: int | None = None  # of the sound
@@ -103,12 +104,12 @@ class FileSource(Operator[FileSourceConfig]):
         except FFmpegError as error:
             self._corrupt += 1
             if self._corrupt == 1:
-                self._ctx.report("CORRUPT", f"{self.config.uri}: a frame was left out: {error}")
+                self._ctx.report("CORRUPT", f"{self._shown}: a frame was left out: {error}")
 
     def _end(self) -> Media | None:
         if self._pending:
             return self._frame(self._pending.popleft())
-        uri = self.config.uri
+        uri = self._shown
         if self._cut_off or self._video_packets < self._video.frames:
             message = f"{uri}: ends too early; what could be read was played. Copy it again"
             raise OperatorError("TRUNCATED", message)

@@ -76,7 +76,8 @@ def _decoded(path: Path) -> VideoFrame:
 def _matching(pattern: str) -> list[Path]:
     folder = Path(pattern)
     names = folder.iterdir() if folder.is_dir() else map(Path, glob.glob(pattern))  # noqa: PTH207
-    files = sorted((path for path in names if path.is_file()), key=_natural)
+    shown = (path for path in names if path.is_file() and not path.name.startswith("."))
+    files = sorted(shown, key=_natural)
     if not files:
         raise OperatorError("NOT_FOUND", f"{pattern}: no picture matches; check folder and pattern")
     return files

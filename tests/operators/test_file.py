@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import traceback
 from itertools import pairwise
 
 import av
@@ -214,6 +215,19 @@ def test_bad_files_are_named(tmp_path):
         silence.sample_rate = 8000
         out.mux(stream.encode(silence))
     assert failure(sound) == "NO_VIDEO"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://user:geheim@127.0.0.1:9/a.mp4", "http://127.0.0.1:9/a.mp4?token=geheim"]
+)
+def test_what_is_secret_in_an_address_is_not_told(address):
+    with pytest.raises(OperatorError) as caught:
+        play(address)
+    assert caught.value.code == "REFUSED"
+    assert "127.0.0.1:9/a.mp4" in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "geheim" not in told.replace(repr(address), "").replace(f'"{address}"', "")
+    assert "geheim" not in str(caught.value)
 
 
 def test_cut_off_before_the_index(tmp_path):

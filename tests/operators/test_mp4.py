@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from engine import Caps, Frame, OperatorError, Stamp
-from engine.testing import HarnessContext, run_operator
+from engine.testing import HarnessContext, make_frame, run_operator
 from operators.sinks.mp4 import Mp4Sink, Mp4SinkConfig
 from operators.sources.file import FileSource, FileSourceConfig
 from tests.operators.media import decoded, numbered, write_clip
@@ -146,6 +146,42 @@ def test_full_disk_is_an_error_and_the_rest_plays(tmp_path):
     shown = decoded(tmp_path / "cam.mp4")
     assert len(shown) > 5
     assert shown == [(number / 25, number) for number in range(len(shown))]
+
+
+@pytest.mark.parametrize("limit_bytes", [4_000, 10_000, 20_000, 40_000])
+def test_a_full_disk_with_sound_is_an_error_too(tmp_path, limit_bytes):
+    """PyAV's own words on closing must not hide the cause, nor may anything be written after."""
+    clip = write_clip(tmp_path / "in.mp4", frames=60, sound=True, noise=True)
+    made = run_operator(FileSource(FileSourceConfig(uri=str(clip))))
+    sink = Mp4Sink(Mp4SinkConfig(crf=10, fragment_ms=40))
+    sink.open(HarnessContext(output=tmp_path / "out"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    codes = []
+    try:
+        for media in made:
+            try:
+                sink.process(media.frames, media.audio)
+            except OperatorError as error:
+                codes.append((error.code, error.permanent))
+                break
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert codes == [("DISK_FULL", False)]
+    sink.process(None, made[-1].audio)  # as a lane that tries again does
+    sink.close()
+    (path,) = (tmp_path / "out").iterdir()
+    shown = decoded(path) if path.stat().st_size else []
+    assert shown == sorted(shown)
+
+
+def test_what_is_too_small_for_the_encoder_is_told_with_the_least_size(tmp_path):
+    sink = Mp4Sink(Mp4SinkConfig())
+    sink.open(HarnessContext(output=tmp_path))
+    with pytest.raises(OperatorError, match=r"TOO_SMALL.*16x2 pixels.*4x4"):
+        feed(sink, [make_frame(np.zeros((2, 16, 3), np.uint8))])
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_does_not_keep_the_other_files_open(tmp_path):

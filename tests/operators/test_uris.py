@@ -84,6 +84,19 @@ def test_an_empty_input(uri: str) -> None:
         source_for(uri)
 
 
+def test_schemes_may_be_in_capitals() -> None:
+    source = source_for("RTSP://camera/door")
+    assert (source.op, source.config) == (
+        "operators.sources.rtsp:RtspSource",
+        {"url": "rtsp://camera/door"},
+    )
+
+
+def test_an_address_that_cannot_be_read() -> None:
+    with pytest.raises(OperatorError, match="BAD_ADDRESS"):
+        source_for("rtsp://[bad")
+
+
 def test_an_unknown_scheme() -> None:
     with pytest.raises(OperatorError, match="UNKNOWN_SCHEME: gopher:// is no input"):
         source_for("gopher://h/x")

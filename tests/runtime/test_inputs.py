@@ -9,7 +9,7 @@ import pytest
 from engine.caps import Caps
 from engine.contract import Port
 from engine.frame import Latest
-from engine.runtime.inputs import BatchInputs, SingleInputs, make_inputs
+from engine.runtime.inputs import LAG, BatchInputs, SingleInputs, make_inputs
 from engine.runtime.work import Inputs, Work
 from tests.runtime.fakes import (
     FakeInbox,
@@ -136,6 +136,25 @@ def test_a_mark_passes_unless_frames_in_front_of_it_wait() -> None:
     assert sizes(inputs) == [("mark", "cam", 3)]
     inbox.feed(frame(4), mark(5), frame(6), mark(7))
     assert sizes(inputs) == [[("cam", 4), ("cam", 6)], ("mark", "cam", 7)]
+
+
+def test_a_file_batch_goes_when_its_stream_has_moved_on_without_frames() -> None:
+    """What brings the frames another way could not be held for ever: nothing would move."""
+    inbox = FakeInbox(frame(3), mark(3 + 8 + LAG))
+    inputs = batch_inputs(inbox, 8)
+    assert sizes(inputs) == []
+    inbox.feed(mark(3 + 8 + LAG + 1))
+    assert sizes(inputs) == [[("cam", 3)], ("mark", "cam", 3 + 8 + LAG + 1)]
+
+
+@pytest.mark.parametrize("step", [1, 5, 10, 17, 40])
+def test_a_file_batch_is_the_same_with_and_without_marks_between(step: int) -> None:
+    frames = [frame(seq) for seq in range(0, 200, step)]
+    marked = [item for one in frames for item in (one, mark(one.stamp.seq + step - 1))]
+    bare = sizes(batch_inputs(FakeInbox(*frames, closed=True), 8))
+    told = sizes(batch_inputs(FakeInbox(*marked, closed=True), 8))
+    assert [found for found in told if isinstance(found, list)] == bare
+    assert sum(map(len, bare)) == len(frames)
 
 
 def test_a_live_batch_waits_no_longer_than_told() -> None:

@@ -187,7 +187,7 @@ def test_a_partner_that_was_skipped_is_not_waited_for() -> None:
     assert bench.feed(left=[frame(0), frame(1)]) == []
     assert bench.feed(right=[mark(0)]) == []
     assert bench.feed(right=[frame(1)]) == [(1, 1)]
-    assert [inbox.drops for inbox in (bench.left, bench.right)] == [[], []]
+    assert [inbox.drops for inbox in (bench.left, bench.right)] == [["unmatched"], []]
 
 
 def test_a_mark_goes_downstream_when_both_ports_have_moved_on() -> None:
@@ -255,6 +255,14 @@ def test_a_partner_stream_that_ended_is_not_waited_for(policy: str) -> None:
     found = bench.feed([frame(0), frame(10), end()], [frame(0), end()])
     partner_of_10 = [(10, 0)] if policy == "latest" else []
     assert found == [(0, 0), *partner_of_10, ("end", "cam", None)]
+
+
+@pytest.mark.parametrize("policy", ["nearest", "latest"])
+def test_partners_that_never_served_are_counted(policy: str) -> None:
+    bench = join(policy, tolerance_ms=40)
+    bench.feed([frame(10), frame(11)], [*map(frame, (6, 7, 10)), mark(11)])
+    assert bench.right.drops == ["unmatched"] * 2
+    assert bench.left.drops == []
 
 
 def test_latest_lets_one_partner_serve_many() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.plan import Plan
+from engine.runtime import supervisor
 from engine.runtime.supervisor import Run
 from tests.engine.graphs import plan_of
 from tests.system.faults import (
@@ -138,16 +139,66 @@ def test_a_worker_does_not_wait_for_one_that_is_done(tmp_path: Path) -> None:
     assert (tmp_path / "seen-r1.txt").read_text().endswith("closed\n")
 
 
-def test_a_worker_that_is_told_to_end_by_others_comes_back(tmp_path: Path) -> None:
+def test_a_worker_leaves_the_end_to_its_supervisor(tmp_path: Path) -> None:
+    """Whole groups of processes are sent SIGTERM or SIGHUP; when to drain the supervisor says."""
     with Run(two_workers(), tmp_path) as run:
         wait_for_frames(run, 10, rec=10)
-        os.kill(pid_of(run, "second"), signal.SIGTERM)
-        wait_for(lambda: "WORKER_LOST" in codes(run.snapshot()), 3, "the loss told")
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(pid_of(run, "second"), number)
         wait_for_frames(run, 3, rec=10)
         result = finish(run)
-    assert result.exit_code == 3, result.failures
-    assert "killed by signal 15" in result.snapshot.events[0].message
+    assert result.exit_code == 0, result.failures
     assert_settled(result)
+
+
+def test_a_drain_that_takes_too_long_still_finishes_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "DRAIN_TIMEOUT_NS", 600_000_000)
+    nodes = {
+        "cam": op("Count", config={"fps": 200}),
+        "slow": op("Slow", {"frames": lossy("cam", 200)}, config={"ms": 50}, worker="other"),
+        "rec": op("Recorder", {"frames": "slow"}, worker="other"),
+    }
+    with Run(plan_of(nodes, mode="live"), tmp_path) as run:
+        edge = "cam.out->slow.frames"
+        wait_for(lambda: run.snapshot().edges[edge].depth > 100, 10, "a long queue")
+        result = finish(run)
+    (told,) = [event for event in result.snapshot.events if event.code == "DRAIN_TIMEOUT"]
+    assert "'other'" in told.message
+    assert (tmp_path / "seen.txt").read_text().endswith("closed\n")
+    assert not [event for event in result.snapshot.events if event.code == "WORKER_LOST"]
+
+
+def test_a_batch_on_one_way_to_a_join_does_not_stop_everything(tmp_path: Path) -> None:
+    nodes = {
+        "cam": op("Count", config={"frames": 300}),
+        "thin": op("Tenth", {"frames": "cam"}),
+        "batch": op("Batched", {"frames": "thin"}, batch={"max_size": 8}),
+        "join": op("Join", {"left": "cam", "right": "batch"}),
+        "rec": op("Recorder", {"frames": "join"}),
+    }
+    with Run(plan_of(nodes, mode="file"), tmp_path) as run:
+        assert run.wait(10), run.snapshot()
+        result = run.close()
+    assert result.exit_code == 0, result.failures
+    assert [seq for _, seq, _, _ in records(tmp_path / "seen.txt")] == list(range(0, 300, 10))
+    assert result.snapshot.edges["cam.out->join.left"].drops == {"unmatched": 270}
+    assert_settled(result)
+
+
+def test_an_operator_that_exits_is_told(tmp_path: Path) -> None:
+    nodes = {
+        "cam": op("Count", config={"frames": 3}),
+        "exits": op("Exits", {"frames": "cam"}),
+        "rec": op("Recorder", {"frames": "exits"}),
+    }
+    with Run(plan_of(nodes, mode="file"), tmp_path) as run:
+        assert run.wait(10), run.snapshot()
+        result = run.close()
+    assert result.exit_code == 3, result.failures
+    assert codes(result.snapshot) == ["QUARANTINED"] * 3
+    assert "SystemExit" in result.snapshot.events[0].message
 
 
 def test_a_worker_that_dies_while_it_drains_is_a_failure(tmp_path: Path) -> None:
