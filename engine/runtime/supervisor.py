@@ -393,7 +393,7 @@ class Run:
             self._gone = True
 
     def _end_by_force(self, now_ns: int) -> None:
-        """The time for an orderly end is over: files are finished as they are, then it is killed."""
+        """Time for an orderly end is over: files are finished as they are, then it is killed."""
         left = [state for state in self._workers.values() if state.pid]
         self._stop_at_ns = now_ns + LAST_CHANCE_NS
         if self._draining:

@@ -22,7 +22,7 @@ from operators.ports import Features, Video
 from operators.video.warp import warp_rgb
 
 if TYPE_CHECKING:
-    from operators.nn.pad.schedule import TrackSchedule
+    from operators.nn.pad.sequential import TrackKey
     from operators.nn.vlm.interface import Vlm
 
 U8 = npt.NDArray[np.uint8]
@@ -81,56 +81,70 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         return {"checkpoint": Path(config.checkpoint) if config.checkpoint else SHIPPED}
 
     def open(self, ctx: OpContext) -> None:
-        from operators.nn.pad.schedule import TrackSchedule
+        from operators.nn.pad.schedule import Schedule, ScheduleConfig
 
-        self._vlm = load_vlm(self.config.checkpoint, ctx)
-        period_ns = self.config.every_ms * 1_000_000
-        self._schedules = ctx.per_stream(lambda _: TrackSchedule(period_ns))
+        config = self.config
+        self._vlm = load_vlm(config.checkpoint, ctx)
+        self._schedule = Schedule(ScheduleConfig(config.max_faces, config.every_ms * 1_000_000))
         self._image_size = self._vlm.image.size_px
 
     def process(self, frames: Batch[Video]) -> Batch[Features]:
         """All faces of a batch that are due go through the tower together."""
-        records: list[list[EncodedFace]] = []
-        crops: list[U8] = []
-        for frame in frames.frames:
-            first = len(crops)
-            records.append(self._choose(frame, crops, first))
-        features = self._encode(crops)
-        made, first = [], 0
-        for frame, faces in zip(frames.frames, records, strict=True):
-            count = sum(face.row >= 0 for face in faces)
-            data = features[first : first + count]
-            made.append(Frame(data, FEATURE_CAPS, frame.stamp, tuple(faces)))
-            first += count
-        return frames.of(made)
+        from operators.nn.pad.schedule import VisibleTrack
+        from operators.nn.pad.sequential import TrackKey
 
-    def _choose(self, frame: Frame, crops: list[U8], first: int) -> list[EncodedFace]:
+        reasons: list[dict[int, str]] = []
+        visible = []
+        for frame in frames.frames:
+            stamp = frame.stamp
+            told = {track.track_id: self._unfit(frame, track) for track in frame.of(Track)}
+            reasons.append(told)
+            keys = [TrackKey(stamp.stream_id, name) for name, reason in told.items() if not reason]
+            visible += [VisibleTrack(key, stamp.pts_ns) for key in keys]
+        due = set(self._schedule.choose(visible))
+        crops: list[U8] = []
+        records: list[tuple[EncodedFace, ...]] = []
+        for frame, told in zip(frames.frames[::-1], reasons[::-1], strict=True):
+            records.append(self._tell(frame, told, due, crops))  # on the newest frame of a track
+        features = self._encode(crops)
+        made: list[Frame] = []
+        first = 0
+        for frame, faces in zip(frames.frames[::-1], records, strict=True):
+            count = sum(face.row >= 0 for face in faces)
+            made.append(Frame(features[first : first + count], FEATURE_CAPS, frame.stamp, faces))
+            first += count
+        return frames.of(made[::-1])
+
+    def reset(self, stream_id: str) -> None:
+        self._schedule.reset(stream_id)
+
+    def _tell(
+        self, frame: Frame, reasons: Mapping[int, str], due: set[TrackKey], crops: list[U8]
+    ) -> tuple[EncodedFace, ...]:
+        """A record per track; the crops of those that are due are added, each once."""
+        from operators.nn.pad.sequential import TrackKey
+
         found: list[EncodedFace] = []
-        schedule: TrackSchedule = self._schedules[frame.stamp.stream_id]
-        tracks = frame.of(Track)
-        due = schedule.due(
-            frame.stamp.pts_ns, [track.track_id for track in tracks], self.config.max_faces
-        )
-        for track in tracks:
-            width_px = track.box[2] - track.box[0]
-            quality = min(1.0, width_px / FULL_QUALITY_PX) * min(max(track.score, 0.0), 1.0)
-            reason = self._unfit(frame, track, width_px)
-            if not reason and track.track_id not in due:
-                reason = "LATER"
+        first = len(crops)
+        for track in frame.of(Track):
+            key = TrackKey(frame.stamp.stream_id, track.track_id)
+            reason = reasons[track.track_id] or ("" if key in due else "LATER")
             row = -1
             if not reason:
+                due.discard(key)
                 row = len(crops) - first
                 crops.append(self._crop(frame, track))
+            quality = min(1.0, _width_px(track) / FULL_QUALITY_PX) * min(max(track.score, 0.0), 1.0)
             sha = self._vlm.backbone_sha
             found.append(EncodedFace(track.track_id, row, track.box, quality, reason, sha))
-        return found
+        return tuple(found)
 
-    def _unfit(self, frame: Frame, track: Track, width_px: float) -> str:
+    def _unfit(self, frame: Frame, track: Track) -> str:
         if frame.stamp.synthetic:
             return "SYNTHETIC"
         if track.predicted or track.lost:
             return "NOT_SEEN"
-        if width_px < self.config.min_face_px:
+        if _width_px(track) < self.config.min_face_px:
             return "TOO_SMALL"
         square = face_square(track.points)
         if square is None:
@@ -155,6 +169,10 @@ class FaceEncode(Operator[FaceEncodeConfig]):
             joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)
         array: F16 = joined.to(torch.float16).numpy()
         return array
+
+
+def _width_px(track: Track) -> float:
+    return track.box[2] - track.box[0]
 
 
 def load_vlm(checkpoint: str, ctx: OpContext) -> Vlm:

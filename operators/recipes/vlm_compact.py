@@ -65,7 +65,11 @@ class Recipe:
             settings.seed,
         )
         made: dict[Split, CaptureSet] = {}
-        for split, count in (("train", settings.pictures), ("development", settings.pictures // 8)):
+        counts: dict[Split, int] = {
+            "train": settings.pictures,
+            "development": settings.pictures // 8,
+        }
+        for split, count in counts.items():
             found = captures_of(faces, splits, split, count, settings, job)
             if found is None:
                 return Trained(None, {})
