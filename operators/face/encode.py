@@ -87,6 +87,8 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         self._vlm = load_vlm(config.checkpoint, ctx)
         self._schedule = Schedule(ScheduleConfig(config.max_faces, config.every_ms * 1_000_000))
         self._image_size = self._vlm.image.size_px
+        black = np.zeros((self._image_size, self._image_size, 3), np.uint8)
+        self._none = self._encode([black])[:0]  # also has the first face not pay for warming up
 
     def process(self, frames: Batch[Video]) -> Batch[Features]:
         """All faces of a batch that are due go through the tower together."""
@@ -161,9 +163,8 @@ class FaceEncode(Operator[FaceEncodeConfig]):
 
         from operators.nn.vlm.preprocess import preprocess
 
-        dim = self._vlm.dim
         if not crops:
-            return np.zeros((0, 1, dim), np.float16)
+            return self._none
         with torch.inference_mode():
             found = self._vlm.image(preprocess(crops, self._vlm.image))
             joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
-import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +13,7 @@ from msgspec import Struct
 
 from engine import Caps, Frame, rescale_pts
 from operators.records import Packet
+from operators.sinks._fragments import WholeWrites, keep_whole_fragments
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -65,7 +63,7 @@ class Recording:
         self._audio: Any = None
         self._held: deque[Any] = deque()
         self._held_audio: deque[Frame] = deque(maxlen=HELD_PACKETS)
-        self._file = _WholeWrites(path, "wb")
+        self._file = WholeWrites(path, "wb")
         self._output: Any = av.open(
             self._file, "w", format="mp4", container_options=_mux_options(settings)
         )
@@ -196,30 +194,6 @@ class Recording:
     def _flush(self) -> None:
         while self._started and self._held:
             self._output.mux(self._held.popleft())
-
-
-class _WholeWrites(io.FileIO):
-    """A file whose writes are complete or raise. FFmpeg's own files lose the last error."""
-
-    def write(self, data: Any) -> int:
-        left = memoryview(data)
-        while left:
-            left = left[super().write(left) or 0 :]
-        return len(data)
-
-
-def keep_whole_fragments(path: Path) -> None:
-    """Cut the file behind its header or its last fragment that is there in full."""
-    whole = position = 0
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        while position + 8 <= size:
-            file.seek(position)
-            length, kind = struct.unpack(">I4s", file.read(8))
-            position += max(length, 8)
-            if position <= size and kind in (b"moov", b"mdat"):
-                whole = position
-        file.truncate(whole)
 
 
 def _record(frame: Frame) -> Packet:

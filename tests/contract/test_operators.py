@@ -18,6 +18,7 @@ from engine.catalog import known_operators, module_names
 from engine.testing import HarnessContext, run_operator
 from operators.face.records import Landmarks
 from tests.operators.faces import FACE_BOX, PIX_FMTS, astronaut, face, picture, track
+from tests.operators.models import random_compact
 
 HEAVY = ("torch", "av", "onnxruntime", "zmq", "ai_edge_litert", "tensorflow", "scipy", "starlette")
 OPERATORS = known_operators()
@@ -73,6 +74,8 @@ def closings(operator: Operator[Any]) -> list[bool]:
 
 def config_of(operator: type[Operator[Any]]) -> Config:
     settings = REQUIRED.get(operator.__name__, {})
+    if operator.__name__ == "FaceEncode":
+        settings = {"checkpoint": str(random_compact())}
     return msgspec.convert(settings, operator.config_type)
 
 
@@ -154,7 +157,7 @@ def test_outputs_describe_themselves_from_the_config(name: str) -> None:
     operator = OPERATORS[name]
     for port, declared in operator.outputs.items():
         caps = operator.output_caps(config_of(operator), port)
-        assert caps.media in {"video", "packet", "event"}
+        assert caps.media in {"video", "packet", "event", "features"}
         assert caps.like is None or caps.like in operator.inputs
         assert declared.caps.media == caps.media
 
