@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from engine.cli_models import JsonOption, calibrate, evaluate, train
+
 EXIT_CODES = (
     "Exit codes: 0 done, or stopped on request · 1 a node, a stream or a worker failed · "
     "2 the graph or the command is wrong, nothing ran · 3 came to its end, but frames were "
@@ -44,7 +46,6 @@ ModeOption = Annotated[
     Literal["file", "live"] | None,
     typer.Option(help="file: nothing is lost; live: drops what is late. Default: by the inputs."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -167,74 +168,9 @@ def top(
     top_command(url, every_s=every, once=once)
 
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of media, in the layout the recipe asks for.")
-]
-CheckpointOption = Annotated[
-    Path | None, typer.Option(help="Folder of a checkpoint.  [default: the one that comes along]")
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder for results.  [default: out/RECIPE]")
-]
-
-
-@app.command()
-def train(  # noqa: PLR0913  one parameter per option
-    recipe: Annotated[
-        str | None, typer.Argument(help="What to train; without it, a list of recipes.")
-    ] = None,
-    data: DataOption = None,
-    config: Annotated[str, typer.Option(help="compact or paper.")] = "compact",
-    out: OutOption = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change the config; may be repeated."),
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop after that; go on next time.")
-    ] = None,
-    queue: Annotated[
-        bool, typer.Option("--queue", help="Train every checkpoint that is due, one by one.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a model. Ctrl-C saves; the same command goes on where it stopped."""
-    from engine.commands.train import TrainOptions, train_command
-
-    options = TrainOptions(data, config, out, tuple(settings or ()), minutes, as_json)
-    raise typer.Exit(train_command(recipe, options, queue=queue))
-
-
-@app.command("eval")
-def evaluate(
-    recipe: Annotated[str, typer.Argument(help="What to judge.")],
-    data: DataOption = None,
-    checkpoint: CheckpointOption = None,
-    out: OutOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Judge a checkpoint on a folder of media: tables and pictures."""
-    from engine.commands.train import judge_command
-
-    judge_command("evaluate", recipe, (data, checkpoint, out), (), as_json=as_json)
-
-
-@app.command()
-def calibrate(
-    recipe: Annotated[str, typer.Argument(help="What to calibrate.")],
-    data: DataOption = None,
-    checkpoint: CheckpointOption = None,
-    out: OutOption = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="e.g. bpcer=0.01")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit a checkpoint's thresholds to media of one's own."""
-    from engine.commands.train import judge_command
-
-    given = (data, checkpoint, out)
-    judge_command("calibrate", recipe, given, tuple(settings or ()), as_json=as_json)
+app.command()(train)
+app.command("eval")(evaluate)
+app.command()(calibrate)
 
 
 def main() -> None:

@@ -246,15 +246,3 @@ def test_checking_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_checkpoint_that_is_not_there_is_told(tmp_path: Path) -> None:
-    weights = tmp_path / "w.safetensors"
-    nodes = {
-        "cam": CAM,
-        "model": node("WithWeights", {"frames": "cam"}, config={"weights": str(weights)}),
-    }
-    (problem,) = problems_of(nodes)
-    assert problem.startswith(f"model|config.weights: there is no checkpoint {weights}")
-    weights.touch()
-    assert set(plan_of(nodes).nodes) == {"cam", "model"}

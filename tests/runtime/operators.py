@@ -183,20 +183,6 @@ class Split(Operator[NoConfig]):
         return Both(None, frames) if odd else Both(frames, None)
 
 
-class Tenth(Operator[NoConfig]):
-    """One frame in ten goes on."""
-
-    def process(self, frames: Video) -> Video | None:
-        return frames if frames.stamp.seq % 10 == 0 else None
-
-
-class Exits(Operator[NoConfig]):
-    """Calls sys.exit at every frame, as a library might."""
-
-    def process(self, frames: Video) -> Video:
-        raise SystemExit(frames.stamp.seq)
-
-
 class Join(Operator[NoConfig]):
     """Adds two frames of the same seq."""
 

@@ -21,7 +21,7 @@ OPERATORS = "tests.runtime.operators"
 
 def op(name: str, inputs: dict[str, Any] | None = None, /, **fields: Any) -> dict[str, Any]:
     """A node of a test operator; an input given as text is a blocking edge of 2 frames."""
-    return node(f"{OPERATORS}:{name}", inputs, **fields)
+    return node(name if ":" in name else f"{OPERATORS}:{name}", inputs, **fields)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> float:

@@ -173,7 +173,7 @@ def test_a_drain_that_takes_too_long_still_finishes_files(
 def test_a_batch_on_one_way_to_a_join_does_not_stop_everything(tmp_path: Path) -> None:
     nodes = {
         "cam": op("Count", config={"frames": 300}),
-        "thin": op("Tenth", {"frames": "cam"}),
+        "thin": op("tests.runtime.odd_operators:Tenth", {"frames": "cam"}),
         "batch": op("Batched", {"frames": "thin"}, batch={"max_size": 8}),
         "join": op("Join", {"left": "cam", "right": "batch"}),
         "rec": op("Recorder", {"frames": "join"}),
@@ -190,7 +190,7 @@ def test_a_batch_on_one_way_to_a_join_does_not_stop_everything(tmp_path: Path) -
 def test_an_operator_that_exits_is_told(tmp_path: Path) -> None:
     nodes = {
         "cam": op("Count", config={"frames": 3}),
-        "exits": op("Exits", {"frames": "cam"}),
+        "exits": op("tests.runtime.odd_operators:Exits", {"frames": "cam"}),
         "rec": op("Recorder", {"frames": "exits"}),
     }
     with Run(plan_of(nodes, mode="file"), tmp_path) as run:

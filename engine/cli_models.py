@@ -1,0 +1,75 @@
+"""The commands about models: names, options and help, as in `engine.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of media, in the layout the recipe asks for.")
+]
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="Folder of a checkpoint.  [default: the one that comes along]")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for results.  [default: out/RECIPE]")
+]
+
+
+def train(  # noqa: PLR0913  one parameter per option
+    recipe: Annotated[
+        str | None, typer.Argument(help="What to train; without it, a list of recipes.")
+    ] = None,
+    data: DataOption = None,
+    config: Annotated[str, typer.Option(help="compact or paper.")] = "compact",
+    out: OutOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change the config; may be repeated."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop after that; go on next time.")
+    ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Train every checkpoint that is due, one by one.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model. Ctrl-C saves; the same command goes on where it stopped."""
+    from engine.commands.train import TrainOptions, train_command
+
+    options = TrainOptions(data, config, out, tuple(settings or ()), minutes, as_json)
+    raise typer.Exit(train_command(recipe, options, queue=queue))
+
+
+def evaluate(
+    recipe: Annotated[str, typer.Argument(help="What to judge.")],
+    data: DataOption = None,
+    checkpoint: CheckpointOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a checkpoint on a folder of media: tables and pictures."""
+    from engine.commands.train import judge_command
+
+    judge_command("evaluate", recipe, (data, checkpoint, out), (), as_json=as_json)
+
+
+def calibrate(
+    recipe: Annotated[str, typer.Argument(help="What to calibrate.")],
+    data: DataOption = None,
+    checkpoint: CheckpointOption = None,
+    out: OutOption = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="e.g. bpcer=0.01")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a checkpoint's thresholds to media of one's own."""
+    from engine.commands.train import judge_command
+
+    given = (data, checkpoint, out)
+    judge_command("calibrate", recipe, given, tuple(settings or ()), as_json=as_json)
