@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from engine.recipe import Job
-from operators.nn.capture.captions import SEEN
+from operators.nn.capture.captions import FRAMES, GENERAL, PARTICULAR
 from operators.nn.vlm.align_data import AlignData, CachedImages, cache_images
 from operators.nn.vlm.compact import CompactImageTower, CompactVlm
 from operators.nn.vlm.interface import ImageTower
 from operators.nn.vlm.preprocess import preprocess
-from operators.recipes.captures import CaptureSet, Shot
+from operators.recipes.captures import CaptureSet
 from operators.recipes.faces import U8
 
 BATCH = 16
@@ -36,22 +36,25 @@ def image_classes(sets: Sequence[CaptureSet]) -> list[tuple[str, str]]:
     return sorted({(shot.kind, shot.subkind) for made in sets for shot in made.shots})
 
 
-def vocabulary(shots: Sequence[Shot], classes: Sequence[tuple[str, str]]) -> Vocabulary:
-    """Captions of kinds and sub-kinds. One that is told of several sub-kinds is true of them all;
-    what is said of single pictures only ("with the edge of the paper in view") is left out.
+def vocabulary(classes: Sequence[tuple[str, str]]) -> Vocabulary:
+    """Every wording of every kind and sub-kind among `classes`, and which of these it is true of.
+
+    From the tables of captions, not from those of single pictures: what is true of a kind is then
+    true of all its sub-kinds, whoever happened to be told so.
     """
-    told: dict[str, set[int]] = {}
-    for shot in shots:
-        for text in shot.captions:
-            if any(detail in text for detail in SEEN.values()):
-                continue
-            told.setdefault(text, set()).add(classes.index((shot.kind, shot.subkind)))
-    groups = sorted({tuple(sorted(of)) for of in told.values()})
+    groups: list[tuple[tuple[str, ...], list[int]]] = []
+    for kind in dict.fromkeys(kind for kind, _ in classes):
+        of_kind = [n for n, (other, _) in enumerate(classes) if other == kind]
+        groups.append((GENERAL[kind], of_kind))  # type: ignore[index]
+    groups += [(PARTICULAR[sub], [n]) for n, (_, sub) in enumerate(classes) if PARTICULAR[sub]]
     covers = torch.zeros(len(groups), len(classes), dtype=torch.bool)
-    for number, group in enumerate(groups):
-        covers[number, list(group)] = True
-    texts = sorted(told)
-    numbers = [groups.index(tuple(sorted(told[text]))) for text in texts]
+    texts: list[str] = []
+    numbers: list[int] = []
+    for number, (nouns, of) in enumerate(groups):
+        covers[number, of] = True
+        told = [frame.format(noun) for noun in nouns for frame in FRAMES]
+        texts += told
+        numbers += [number] * len(told)
     return Vocabulary(tuple(texts), torch.tensor(numbers), covers)
 
 
@@ -95,7 +98,7 @@ def align_data(
     held_out: bool,
 ) -> AlignData:
     """Pictures with the wordings that are for learning, or with those that are held out."""
-    words = vocabulary(made.shots, classes)
+    words = vocabulary(classes)
     keep = [n for n, text in enumerate(words.texts) if is_held_out(text) == held_out]
     return AlignData(
         pooled=cached.pooled,

@@ -7,8 +7,9 @@ detector would cut out is cut from each picture exactly as the running graph doe
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 from engine.recipe import Job, RecipeError
 from engine.testing import make_frame
 from operators.face.square import face_square, square_matrix
-from operators.nn.capture.captions import captions
 from operators.nn.capture.ranges import Split
 from operators.nn.capture.scene import KINDS, SUBKINDS, Kind, render, sample
 from operators.recipes.faces import U8, WIDER, FaceImage
@@ -46,7 +46,6 @@ class Shot:
     subkind: str
     subject: str
     domain: str
-    captions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,7 @@ def split_subjects(faces: Sequence[FaceImage], asked: Mapping[Split, Sequence[st
         by_place: Split = {1: "test", 2: "development"}.get(number % 4, "train")  # type: ignore[assignment]
         of[subject] = named.get(subject, by_place if not named else "train")
     if set(of.values()) != {"train", "development", "test"}:
-        raise RecipeError(
-            f"{len(subjects)} subjects are too few to be split three ways; 3 at least"
-        )
+        raise RecipeError(f"{len(subjects)} subjects cannot be split three ways; bring more people")
     return [of[face.subject] for face in faces]
 
 
@@ -113,14 +110,12 @@ def render_set(
     """The pictures of the tasks; None when the job is to stop."""
     images = np.empty((len(tasks), size_px, size_px, 3), np.uint8)
     what = f"render {tasks[0].split}" if tasks else "render"
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(processes, context, _keep, (list(faces), size_px)) as pool:
-        for done, (index, image) in enumerate(_results(pool, tasks), 1):
+    with _renderers(faces, size_px, processes) as render_chunks:
+        for done, (index, image) in enumerate(_results(render_chunks, tasks), 1):
             images[index] = image
             if done % 50 == 0 or done == len(tasks):
                 job.tell(what, done, len(tasks))
             if job.stop.is_set():
-                pool.shutdown(cancel_futures=True)
                 return None
     return CaptureSet(images, tuple(_shot(faces[task.face], task) for task in tasks))
 
@@ -141,6 +136,8 @@ def cut_square(
 
 _faces: list[FaceImage] = []
 _size_px = 0
+Numbered = list[tuple[int, Task]]
+Chunks = Callable[[list[Numbered]], Iterable[list[tuple[int, U8]]]]
 
 
 def _keep(faces: list[FaceImage], size_px: int) -> None:
@@ -148,14 +145,27 @@ def _keep(faces: list[FaceImage], size_px: int) -> None:
     _faces, _size_px = faces, size_px
 
 
-def _results(pool: ProcessPoolExecutor, tasks: Sequence[Task]) -> Iterator[tuple[int, U8]]:
-    chunks = [range(i, min(i + CHUNK, len(tasks))) for i in range(0, len(tasks), CHUNK)]
-    jobs = pool.map(_render_chunk, ([(i, tasks[i]) for i in chunk] for chunk in chunks))
-    for made in jobs:
+@contextmanager
+def _renderers(faces: Sequence[FaceImage], size_px: int, processes: int) -> Iterator[Chunks]:
+    """Something that renders chunks in order: this process alone, or several of its own."""
+    if processes == 1:
+        _keep(list(faces), size_px)
+        yield lambda chunks: map(_render_chunk, chunks)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would inherit threads of torch
+    with ProcessPoolExecutor(processes, context, _keep, (list(faces), size_px)) as pool:
+        yield lambda chunks: pool.map(_render_chunk, chunks)
+        pool.shutdown(cancel_futures=True)
+
+
+def _results(render_chunks: Chunks, tasks: Sequence[Task]) -> Iterator[tuple[int, U8]]:
+    numbered = list(enumerate(tasks))
+    chunks = [numbered[start : start + CHUNK] for start in range(0, len(numbered), CHUNK)]
+    for made in render_chunks(chunks):
         yield from made
 
 
-def _render_chunk(numbered: list[tuple[int, Task]]) -> list[tuple[int, U8]]:
+def _render_chunk(numbered: Numbered) -> list[tuple[int, U8]]:
     return [(index, _render_one(task)) for index, task in numbered]
 
 
@@ -168,5 +178,4 @@ def _render_one(task: Task) -> U8:
 
 
 def _shot(face: FaceImage, task: Task) -> Shot:
-    told = captions(sample(task.kind, task.seed, task.split, task.subkind))
-    return Shot(task.kind, task.subkind, face.subject, face.domain, told)
+    return Shot(task.kind, task.subkind, face.subject, face.domain)

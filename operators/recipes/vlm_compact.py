@@ -110,7 +110,11 @@ class Recipe:
 
     def evaluate(self, job: Job, checkpoint: Path | None) -> Mapping[str, Any]:
         """Which caption class does a picture of the test subjects come nearest to?"""
-        vlm, descriptor, sha = load_compact(checkpoint or SHIPPED, with_text=True)
+        path = checkpoint or SHIPPED
+        try:
+            vlm, descriptor, sha = load_compact(path, with_text=True)
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"{path}: {error}; train one, or name another") from error
         card = descriptor.card
         settings = changed(VlmSettings(**card["settings"]), job.settings)
         faces = faces_of(job, settings.faces_per_file)
