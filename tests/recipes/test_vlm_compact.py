@@ -84,7 +84,7 @@ def test_without_a_folder_it_says_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="nothing.safetensors"):
+    with pytest.raises(RecipeError, match=r"nothing\.safetensors"):
         RECIPE.evaluate(job(tmp_path), tmp_path / "nothing.safetensors")
 
 
