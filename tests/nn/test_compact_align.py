@@ -20,19 +20,6 @@ SIZES = CompactConfig(size_px=64, dim=8, hidden=8, text_width=12)
 CONFIG = AlignConfig(steps=24, batch=12, captions_per_class=2, learning_rate=3e-3, seed=5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(11)
-
-
 def planted(seed: int, images: int = 40) -> AlignData:
     """Three classes that some channels tell; captions of each, and one true of the last two."""
     rng = torch.Generator().manual_seed(seed)

@@ -38,19 +38,6 @@ TEXT = MiniLmConfig(vocabulary=4, layers=1, inner=16, positions=8, context_lengt
 KEY = "frameloom.compact_vlm"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(11)
-
-
 @pytest.fixture(scope="module")
 def vlm() -> CompactVlm:
     """Real sizes."""

@@ -34,19 +34,6 @@ class Letters:
         return [3 + ord(letter) % 40 for letter in text]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(11)
-
-
 @pytest.fixture
 def vlm() -> CompactVlm:
     torch.manual_seed(4)

@@ -24,19 +24,6 @@ TINY = MiniLmConfig(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(11)
-
-
 @pytest.fixture
 def backbone() -> EfficientNetLite0:
     """Real sizes, random weights, and norms that do something."""

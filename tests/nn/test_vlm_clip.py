@@ -18,14 +18,6 @@ from operators.nn.vlm.loading import random_clip
 TINY = preset("clip-tiny-test")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=["quick_gelu", "gelu"])
 def pair(request) -> tuple[CLIPModel, Clip]:
     """A random model of transformers, its norms and biases moved too, and ours of its weights."""

@@ -58,14 +58,6 @@ OPEN_CONFIG: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def theirs() -> CLIPModel:
     torch.manual_seed(21)
