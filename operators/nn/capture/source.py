@@ -92,11 +92,11 @@ def _shape(image: U8, points: F64, how: SourceParameters) -> tuple[U8, F64]:
 def _tone(rgb: F32, how: SourceParameters) -> F32:
     """[n, n, 3] sRGB in [0, 1] to the same: gains, saturation, curve, contrast, a side lamp."""
     seen = rgb * np.array([how.red, 1.0, how.blue], np.float32)
-    grey = (seen @ REC709)[..., None]
-    seen = grey + np.float32(how.saturation) * (seen - grey)
-    seen = np.clip(seen, 0, 1) ** np.float32(how.gamma)
-    mean = seen.mean()
-    seen = mean + np.float32(how.contrast) * (seen - mean)
+    grey = as_f32(seen @ REC709)[..., None]
+    seen = as_f32(grey + np.float32(how.saturation) * (seen - grey))
+    seen = as_f32(np.clip(seen, 0, 1) ** np.float32(how.gamma))
+    mean = np.float32(seen.mean())
+    seen = as_f32(mean + np.float32(how.contrast) * (seen - mean))
     along = np.linspace(-1, 1, rgb.shape[0], dtype=np.float32)
     angle = math.radians(how.shade_deg)
     lamp = along[None, :] * math.cos(angle) + along[:, None] * math.sin(angle)
