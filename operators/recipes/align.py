@@ -15,6 +15,7 @@ from operators.nn.vlm.align_data import AlignData, CachedImages, cache_images
 from operators.nn.vlm.compact import CompactImageTower, CompactVlm
 from operators.nn.vlm.interface import ImageTower
 from operators.nn.vlm.preprocess import preprocess
+from operators.nn.vlm.tune import TuneData
 from operators.recipes.captures import CaptureSet
 from operators.recipes.faces import U8
 
@@ -98,13 +99,34 @@ def align_data(
     held_out: bool,
 ) -> AlignData:
     """Pictures with the wordings that are for learning, or with those that are held out."""
-    words = vocabulary(classes)
-    keep = [n for n, text in enumerate(words.texts) if is_held_out(text) == held_out]
+    words, keep = _wordings(classes, held_out)
     return AlignData(
         pooled=cached.pooled,
         local=cached.local,
-        image_class=torch.tensor([classes.index((s.kind, s.subkind)) for s in made.shots]),
+        image_class=_numbers(made, classes),
         sentences=vlm.sentences([words.texts[n] for n in keep]),
         caption_class=words.caption_class[keep],
         covers=words.covers,
     )
+
+
+def tune_data(made: CaptureSet, classes: Sequence[tuple[str, str]], vlm: CompactVlm) -> TuneData:
+    """Pictures in their groups, with the wordings that are for learning."""
+    words, keep = _wordings(classes, False)
+    return TuneData(
+        images=made.images,
+        image_class=_numbers(made, classes),
+        group=torch.tensor([shot.group for shot in made.shots]),
+        sentences=vlm.sentences([words.texts[n] for n in keep]),
+        caption_class=words.caption_class[keep],
+        covers=words.covers,
+    )
+
+
+def _wordings(classes: Sequence[tuple[str, str]], held_out: bool) -> tuple[Vocabulary, list[int]]:
+    words = vocabulary(classes)
+    return words, [n for n, text in enumerate(words.texts) if is_held_out(text) == held_out]
+
+
+def _numbers(made: CaptureSet, classes: Sequence[tuple[str, str]]) -> torch.Tensor:
+    return torch.tensor([classes.index((shot.kind, shot.subkind)) for shot in made.shots])

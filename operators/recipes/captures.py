@@ -52,6 +52,7 @@ class Shot:
     subkind: str
     subject: str
     domain: str
+    group: int = 0  # pictures of one face before one camera have the same
 
 
 @dataclass(frozen=True)
@@ -190,4 +191,4 @@ def _render_one(task: Task) -> U8:
 
 
 def _shot(face: FaceImage, task: Task) -> Shot:
-    return Shot(task.kind, task.subkind, face.subject, face.domain)
+    return Shot(task.kind, task.subkind, face.subject, face.domain, task.seed)

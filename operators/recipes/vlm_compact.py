@@ -1,7 +1,7 @@
 """`frameloom train vlm-compact`: the small vision-language model, aligned on simulated captures.
 
 Faces of the data folder (`DOMAIN/live/SUBJECT/*`) are rendered as real, printed, replayed and
-masked; heads over the frozen towers learn to bring each picture to what is truly said of it.
+masked; the image tower and the heads learn to bring each picture to what is truly said of it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import msgspec
 
 from engine.recipe import Job, RecipeError, Trained
 from operators.face.encode import SHIPPED
-from operators.nn.capture.ranges import Split
-from operators.nn.capture.scene import Kind
-from operators.nn.vlm.align import AlignConfig, AlignProgress, AlignRun, AlignTrainer
+from operators.nn.capture.ranges import CELLS_OF, Split
+from operators.nn.capture.scene import KINDS, Kind
+from operators.nn.prompts.training import RunLimits
 from operators.nn.vlm.compact import CompactConfig
 from operators.nn.vlm.compact_file import load_compact, save_compact
 from operators.nn.vlm.compact_weights import build_compact
 from operators.nn.vlm.retrieval import Retrieval, retrieval
-from operators.recipes.align import align_data, image_classes, tower_features
+from operators.nn.vlm.tune import TuneConfig, Tuner
+from operators.recipes.align import align_data, image_classes, tower_features, tune_data
 from operators.recipes.captures import CaptureSet, plan_tasks, render_set, split_subjects
 from operators.recipes.faces import FaceImage, Sampling, read_faces
 from operators.recipes.settings import changed
 
-SHARES: Mapping[Kind, float] = {"bonafide": 0.4, "print": 0.2, "replay": 0.2, "mask3d": 0.2}
+SHARES: Mapping[Kind, float] = dict.fromkeys(KINDS, 0.25)
 SPLIT_SEEDS: Mapping[Split, int] = {"train": 0, "development": 1_000_000, "test": 2_000_000}
 
 
@@ -37,12 +38,13 @@ class VlmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     size_px: int = 160  # of pictures: a face takes 10 ms on one core, at 224 px 20 ms
     dim: int = 128
     hidden: int = 128
-    pictures: int = 6000  # rendered for training; an eighth of that for development
-    faces_per_file: int = 12
-    steps: int = 1500
-    batch: int = 256
-    learning_rate: float = 1e-3
-    noise: float = 0.2
+    pictures: int = 10_000  # rendered for training; an eighth of that for development
+    faces_per_file: int = 24
+    steps: int = 4000
+    groups: int = 6  # per step; each is a real face and an attack of each kind
+    learning_rate: float = 1e-3  # of the heads
+    tower_rate: float = 0.3  # of the image tower's rate by that of the heads
+    frozen_blocks: int = 3  # of the image tower
     seed: int = 0
     processes: int = 0  # that render; 0: one per core
     development: tuple[str, ...] = ()  # subjects; empty: by the order of the names
@@ -75,38 +77,26 @@ class Recipe:
                 return Trained(None, {})
             made[split] = found
         classes = image_classes(list(made.values()))
-        data = {}
-        for split, captured in made.items():
-            cached = tower_features(vlm.image, captured.images, job, f"features {split}")
-            if cached is None:
-                return Trained(None, {})
-            data[split] = align_data(
-                captured, cached, classes, vlm, held_out=split == "development"
-            )
-        trainer = AlignTrainer(
-            vlm.heads,
-            data["train"],
-            AlignConfig(
-                steps=settings.steps,
-                batch=settings.batch,
-                learning_rate=settings.learning_rate,
-                noise=settings.noise,
-                seed=settings.seed,
-            ),
-        )
-        run = AlignRun(
+        tuner = Tuner(vlm, tune_data(made["train"], classes, vlm), tune_config(settings))
+        limits = RunLimits(
             state_path=job.out / "state.safetensors",
-            held_out=data["development"],
             time_limit_s=job.time_limit_s,
-            progress=lambda now: _tell(job, now),
+            stop=job.stop,
+            progress=lambda step, steps: job.tell("tune", step, steps),
         )
-        if not trainer.run(run):
+        if not tuner.run(limits):
             return Trained(None, {})
-        found_now = retrieval(vlm.heads, data["development"])
         path = job.out / "compact-vlm.safetensors"
-        card = make_card(settings, faces, splits, trainer.step, found_now)
-        save_compact(path, vlm, card)
-        return Trained(path, figures_of(found_now))
+        card = make_card(settings, faces, splits)
+        save_compact(path, vlm, card)  # rounds: what is measured is what was saved
+        saved, _, _ = load_compact(path, with_text=True)
+        cached = tower_features(saved.image, made["development"].images, job, "measure")
+        if cached is None:
+            return Trained(None, {})
+        data = align_data(made["development"], cached, classes, saved, held_out=True)
+        figures = figures_of(retrieval(saved.heads, data))
+        save_compact(path, saved, {**card, "development": figures})
+        return Trained(path, figures)
 
     def evaluate(self, job: Job, checkpoint: Path | None) -> Mapping[str, Any]:
         """Which caption class does a picture of the test subjects come nearest to?"""
@@ -173,12 +163,20 @@ def captures_of(
     return render_set(faces, tasks, settings.size_px, job, processes)
 
 
+def tune_config(settings: VlmSettings) -> TuneConfig:
+    """The part of the settings that training follows."""
+    return TuneConfig(
+        steps=settings.steps,
+        groups=settings.groups,
+        frozen_blocks=settings.frozen_blocks,
+        learning_rate=settings.learning_rate,
+        tower_rate=settings.tower_rate,
+        seed=settings.seed,
+    )
+
+
 def make_card(
-    settings: VlmSettings,
-    faces: Sequence[FaceImage],
-    splits: Sequence[Split],
-    steps: int,
-    found: Retrieval,
+    settings: VlmSettings, faces: Sequence[FaceImage], splits: Sequence[Split]
 ) -> dict[str, Any]:
     """What the checkpoint says of itself."""
     subjects = {
@@ -191,17 +189,12 @@ def make_card(
         "purpose": "stands in for a large CLIP where none is at hand; knows captured faces only",
         "settings": msgspec.to_builtins(settings),
         "subjects": subjects,
-        "steps": steps,
-        "development": figures_of(found),
+        "cells": {split: list(cells) for split, cells in CELLS_OF.items()},
     }
 
 
 def figures_of(found: Retrieval) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found._asdict().items()}
-
-
-def _tell(job: Job, now: AlignProgress) -> None:
-    job.tell("align", now.step, now.steps)
 
 
 RECIPE = Recipe()

@@ -19,8 +19,8 @@ from tests.recipes.people import SUBJECTS, people
 
 TEXT = MiniLmConfig(vocabulary=50, layers=1, heads=3, inner=16, positions=90, context_length=90)
 SMALL = {
-    "size_px": 64, "dim": 16, "hidden": 0, "pictures": 40, "faces_per_file": 1, "steps": 6,
-    "batch": 16, "processes": 1,
+    "size_px": 64, "dim": 16, "hidden": 0, "pictures": 40, "faces_per_file": 1, "steps": 2,
+    "groups": 2, "processes": 1,
 }  # fmt: skip
 
 
@@ -60,12 +60,13 @@ def test_a_folder_becomes_a_checkpoint_that_says_what_it_was_trained_on(tmp_path
     assert trained.checkpoint is not None
     _, descriptor, _ = load_compact(trained.checkpoint)
     card = descriptor.card
-    assert card["steps"] == 6
+    assert card["settings"]["steps"] == 2
+    assert not set(card["cells"]["train"]) & set(card["cells"]["test"])
     named = [subject for subjects in card["subjects"].values() for subject in subjects]
     assert sorted(named) == [f"office/{name}" for name in SUBJECTS]
     assert card["development"] == trained.figures
     assert 0 <= trained.figures["class_accuracy"] <= 1
-    assert {"find faces", "render train", "features development"} <= set(told)
+    assert {"find faces", "render train", "render development"} <= set(told)
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,12 @@ class PrintParameters:
     yaw_deg: float = drawn(Range(-16, 16, "deg", "held by hand"))
     pitch_deg: float = drawn(Range(-14, 14, "deg", "held by hand"))
     distance: float = drawn(Range(5, 12, "eye distances", "camera to sheet"))
-    margin_x: float = drawn(Range(1.25, 3.6, "eye distances", "face's middle to side edges"))
-    margin_y: float = drawn(Range(1.6, 3.6, "eye distances", "face's middle to top and bottom"))
+    margin_x: float = drawn(
+        Range(1.25, 3.6, "eye distances", "middle to side edges, free", held_out=False)
+    )
+    margin_y: float = drawn(
+        Range(1.6, 3.6, "eye distances", "middle to top and bottom, free", held_out=False)
+    )
     border_mm: float = drawn(Range(0.0, 4.0, "mm", "unprinted edge: printers leave 3 to 5 mm"))
     thumb: bool = drawn(Choice((True, False), "held at an edge, or on a support"))
     backdrop: int = drawn(Choice(tuple(range(64)), "seed of what is behind"))

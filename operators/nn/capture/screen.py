@@ -72,8 +72,12 @@ class ScreenParameters:
     yaw_deg: float = drawn(Range(-14, 14, "deg", "held by hand or stood"))
     pitch_deg: float = drawn(Range(-12, 12, "deg", "held by hand or stood"))
     distance: float = drawn(Range(5, 12, "eye distances", "camera to panel"))
-    margin_x: float = drawn(Range(1.3, 4.0, "eye distances", "face's middle to side edges"))
-    margin_y: float = drawn(Range(1.7, 4.5, "eye distances", "face's middle to top and bottom"))
+    margin_x: float = drawn(
+        Range(1.3, 4.0, "eye distances", "middle to side edges, free", held_out=False)
+    )
+    margin_y: float = drawn(
+        Range(1.7, 4.5, "eye distances", "middle to top and bottom, free", held_out=False)
+    )
     bezel_mm: float = drawn(Range(1.5, 8.0, "mm", "frame around the lit area", log=True))
     bezel_grey: float = drawn(Range(0.01, 0.5, "1", "reflectance: black to silver", log=True))
     thumb: bool = drawn(Choice((True, False), "held at an edge, or on a stand"))

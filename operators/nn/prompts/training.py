@@ -69,16 +69,21 @@ class StepTrainer:
         loss_of: Callable[[int], torch.Tensor],
         config: OptimiserConfig,
         fingerprint: str,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         """`loss_of(step)` gives the scalar to go down on; `fingerprint` tells data and settings,
-        so that no state of another run is gone on from.
+        so that no state of another run is gone on from; `rates`: by what a parameter's learning
+        rate is multiplied, 1 where it is not named.
         """
         self.step = 0
         self.losses: list[float] = []
         self._parameters = dict(parameters)
         self._loss_of, self._config, self._fingerprint = loss_of, config, fingerprint
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for name, weight in self._parameters.items():
+            by_rate.setdefault((rates or {}).get(name, 1.0), []).append(weight)
         self._adam = torch.optim.AdamW(
-            list(self._parameters.values()),
+            [{"params": weights, "share": share} for share, weights in by_rate.items()],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )
@@ -109,7 +114,7 @@ class StepTrainer:
         config = self._config
         rate = config.learning_rate * warm_cosine(self.step, config.steps, config.warm_steps)
         for group in self._adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         loss = self._loss_of(self.step)
         value = float(loss.detach())
         if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What alignment learns from: features of the frozen towers, kept once, and batches of them."""
+"""What alignment is measured on: features of pictures and captions, kept once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from operators.nn.vlm.compact import LOCAL_WIDTH, POOLED_WIDTH, CompactImageTower
-from operators.nn.vlm.contrastive import fitting
 
 
 class CachedImages(NamedTuple):
@@ -82,45 +81,6 @@ class AlignData:
         return digest.hexdigest()
 
 
-class AlignBatch(NamedTuple):
-    """What one step sees."""
-
-    pooled: torch.Tensor  # [B, 2864] float32
-    local: torch.Tensor  # [B, 1584]
-    sentences: torch.Tensor  # [m, text_width]
-    fits: torch.Tensor  # [B, m] bool
-
-
-class AlignSampler:
-    """Batches with every image class as often as any other, some captions of each caption class."""
-
-    def __init__(self, data: AlignData, batch: int, captions_per_class: int) -> None:
-        self.data, self.batch, self.captions_per_class = data, batch, captions_per_class
-        self._images = _members(data.image_class)
-        self._captions = _members(data.caption_class)
-
-    def draw(self, rng: np.random.Generator) -> AlignBatch:
-        """All chance comes from `rng`; an image may come twice."""
-        classes = rng.integers(len(self._images), size=self.batch)
-        places = rng.random(self.batch)
-        rows = torch.tensor(
-            [
-                int(self._images[c][int(p * len(self._images[c]))])
-                for c, p in zip(classes, places, strict=True)
-            ]
-        )
-        captions = torch.from_numpy(
-            np.concatenate(
-                [rng.permutation(own)[: self.captions_per_class] for own in self._captions]
-            )
-        )
-        data = self.data
-        fits = fitting(data.image_class[rows], data.caption_class[captions], data.covers)
-        return AlignBatch(
-            data.pooled[rows].float(), data.local[rows].float(), data.sentences[captions], fits
-        )
-
-
 def step_rng(seed: int, step: int) -> np.random.Generator:
     """The chance of one step: the same whether training was interrupted before it or not."""
     return np.random.default_rng([seed, step])
@@ -129,8 +89,3 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
 def classes_in(numbers: torch.Tensor) -> list[int]:
     """The class numbers that occur, in order."""
     return sorted(set(numbers.tolist()))
-
-
-def _members(classes: torch.Tensor) -> list[np.ndarray]:
-    """The rows of each class that occurs."""
-    return [(classes == number).nonzero()[:, 0].numpy() for number in classes_in(classes)]
