@@ -60,7 +60,7 @@ class Recipe:
 
     def train(self, job: Job) -> Trained:
         settings = changed(DEFAULTS[job.config], job.settings)
-        config, priors = settings.prompts(), read_priors()
+        config, optimiser, priors = settings.prompts(), settings.optimiser(), read_priors()
         try:
             material = gather(job, settings)
             if material is None:
@@ -71,7 +71,7 @@ class Recipe:
             if ablations is None:
                 return Trained(None, {})
             trained = train_spoof_prompts(
-                material.vlm, material.real, priors, config, settings.optimiser(), _limits(job)
+                material.vlm, material.real, priors, config, optimiser, _limits(job)
             )
             if trained is None:
                 return Trained(None, {})

@@ -45,16 +45,20 @@ class PlainHead:
         return HeadScores(torch.sigmoid(features[:, 0, 0]), none.long(), none)
 
 
+def picture(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[H, W, 3] BGR of a file that is one."""
+    return np.asarray(cv2.imread(str(path)), np.uint8)
+
+
 def judged(folder: Path) -> Path:
     """Four live people and prints of them; a print without a face, one too small, one broken."""
     people(folder)
     for place in sorted(folder.glob("office/live/*/1.png")):
         attack = folder / "office" / "spoof" / "print" / place.parent.name
         attack.mkdir(parents=True)
-        grey = cv2.cvtColor(cv2.imread(str(place)), cv2.COLOR_BGR2GRAY)
-        cv2.imwrite(str(attack / "1.png"), grey)
+        cv2.imwrite(str(attack / "1.png"), picture(place).mean(axis=2))
     attack = folder / "office" / "spoof" / "print" / "anna"
-    small = cv2.resize(cv2.imread(str(attack / "1.png")), (180, 180))
+    small = cv2.resize(picture(attack / "1.png"), (180, 180))
     page = np.full((300, 300, 3), 127, np.uint8)
     page[60:240, 60:240] = small
     cv2.imwrite(str(attack / "small.png"), page)
