@@ -24,6 +24,7 @@ from operators.nn.prompts.head import open_head
 from operators.nn.prompts.training import RunLimits
 from operators.nn.spoof_prompts.data import LeakError
 from operators.nn.spoof_prompts.head import save_spoof_head
+from operators.nn.spoof_prompts.model import text_side
 from operators.nn.spoof_prompts.priors import Priors, read_priors
 from operators.nn.spoof_prompts.trainer import TrainedPrompts, train_spoof_prompts
 from operators.recipes.antispoof_card import Material, figures_of, head_scores, make_card
@@ -110,6 +111,7 @@ def gather(job: Job, settings: AntispoofSettings) -> Material | None:
     """Faces, splits and features; None when the job is to stop."""
     place = Path(settings.backbone) if settings.backbone else None
     vlm = open_backbone(place, with_text=True)
+    text_side(vlm)  # before anything is rendered for it
     faces = faces_of(job, settings.faces_per_file)
     asked = (settings.development, settings.test)
     people = split_people(faces, asked, backbone_subjects(place), settings.domain)

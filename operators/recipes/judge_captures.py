@@ -63,8 +63,9 @@ def judge_captures(
     """Areas under the ROC of [N] scores of the pictures `shots`, as plain data.
 
     "AUC": by group of kinds, each with its two intervals (None where too few people or pictures
-    bear one) and counts; "AUC by sub-kind": of each against all bona fide; "AUC by subject": a
-    person's own attacks (print and replay; masks) against the person's own bona fide pictures.
+    bear one), its value without each person, and counts; "AUC by sub-kind": of each against all
+    bona fide; "AUC by subject": a person's own attacks (print and replay; masks) against that
+    person's own bona fide pictures.
     Groups without pictures are absent. EvaluationError for scores that are not finite.
     """
     found: dict[str, dict[str, Any]] = {"AUC": {}, "AUC by sub-kind": {}, "AUC by subject": {}}
@@ -211,10 +212,22 @@ def _figure(
         "value": _auc(by_person),
         "over_identities": _interval(by_person, bootstrap),
         "over_pictures": _interval(by_picture, bootstrap),
+        "without_person": _without_each(by_person),
         "identities": len(np.unique(by_person.identity)),
         "bona_fide": int(live.sum()),
         "attacks": int(attack.sum()),
     }
+
+
+def _without_each(data: Presentations) -> dict[str, float]:
+    """By person the area over all others; empty where nothing is left to compare."""
+    found = {}
+    for person in np.unique(data.identity):
+        rows = data.identity != person
+        if data.is_live[rows].any() and not data.is_live[rows].all():
+            rest = (data.score, data.is_live, data.species, data.identity)
+            found[str(person)] = _auc(Presentations(*(column[rows] for column in rest)))
+    return found
 
 
 def _interval(data: Presentations, bootstrap: BootstrapConfig) -> list[float] | None:

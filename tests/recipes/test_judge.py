@@ -16,7 +16,7 @@ from operators.nn.pad.metrics import Presentations, auc, sweep
 from operators.nn.pad.scoring import ScoredItem, VideoRule
 from operators.nn.pad.threshold import ORACLE, Threshold
 from operators.recipes import face_scores
-from operators.recipes.face_scores import chosen_frames, open_backbone, open_judge
+from operators.recipes.face_scores import chosen_frames, file_scorer, open_backbone, open_judge
 from operators.recipes.judge import (
     FILE,
     FRAME,
@@ -187,6 +187,19 @@ def test_frames_of_a_video_are_taken_by_their_time(tmp_path: Path) -> None:
     found = list(chosen_frames(clip, VideoRule(step_ms=200, at_most=3)))
     assert [frame.stamp.pts_ns // 1_000_000 for frame in found] == [0, 200, 400]
     assert len(list(chosen_frames(clip, VideoRule(step_ms=0, at_most=0)))) == 20
+
+
+@pytest.mark.slow
+def test_a_video_that_breaks_off_keeps_its_frames_and_tells_the_failure(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "1.mp4", frames=20, noise=True, movflags="faststart")
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 3 // 5])
+    vlm = open_backbone(random_compact())
+    with file_scorer(vlm, PlainHead(), VideoRule(step_ms=200, at_most=0)) as scorer:
+        *before, last = scorer.score(clip)
+        assert last == "UNREADABLE"
+        assert before
+        assert set(before) == {"NO_FACE"}
+        assert scorer.score(tmp_path / "nothing.mp4") == ["UNREADABLE"]
 
 
 def test_a_head_of_another_backbone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,10 @@ def test_areas_are_told_by_kind_with_both_intervals() -> None:
         for kind in ("over_identities", "over_pictures"):
             low, high = figure[kind]
             assert 0 <= low <= figure["value"] <= high <= 1
+    for person, value in areas["replay"]["without_person"].items():
+        rest = [n for n, shot in enumerate(SHOTS) if f"office/{shot.subject}" != person]
+        assert value == area(scores()[rest], [SHOTS[n] for n in rest], "replay")
+    assert len(areas["replay"]["without_person"]) == 4
     assert found["AUC by sub-kind"]["inkjet"] == 1
     assert set(found["AUC by subject"]) == {f"office/{name}" for name in "abcd"}
     for of in found["AUC by subject"].values():
@@ -76,6 +80,7 @@ def test_one_person_has_no_interval_over_people_and_a_missing_kind_no_row() -> N
     found = judge_captures(scores()[rows], [SHOTS[n] for n in rows], DRAWS)
     assert set(found["AUC"]) == {"print", "replay", "print+replay", "all attacks"}
     assert found["AUC"]["print"]["over_identities"] is None
+    assert found["AUC"]["print"]["without_person"] == {}
     assert found["AUC"]["print"]["over_pictures"] is not None
 
 
