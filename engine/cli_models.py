@@ -12,7 +12,7 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of media, in the layout the recipe asks for.")
 ]
 CheckpointOption = Annotated[
-    Path | None, typer.Option(help="Folder of a checkpoint.  [default: the one that comes along]")
+    Path | None, typer.Option(help="File of a checkpoint.  [default: the one that comes along]")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder for results.  [default: out/RECIPE]")
@@ -50,12 +50,17 @@ def evaluate(
     data: DataOption = None,
     checkpoint: CheckpointOption = None,
     out: OutOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="e.g. protocol=domains"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a checkpoint on a folder of media: tables and pictures."""
     from engine.commands.train import judge_command
 
-    judge_command("evaluate", recipe, (data, checkpoint, out), (), as_json=as_json)
+    given = (data, checkpoint, out)
+    judge_command("evaluate", recipe, given, tuple(settings or ()), as_json=as_json)
 
 
 def calibrate(

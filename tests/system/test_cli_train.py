@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from engine import recipe
 from engine.commands.console import CommandError
-from engine.commands.train import TrainOptions, parse_settings, train_command
+from engine.commands.train import TrainOptions, judge_command, parse_settings, train_command
 from engine.recipe import Job, RecipeError, Trained, recipe_named
 from tests.system.cli import frameloom
 
@@ -33,6 +35,12 @@ class Due:
             raise RecipeError("no faces there")
         return Trained(job.out / "made", {"auc": 0.5})
 
+    def evaluate(self, job: Job, checkpoint: Path | None) -> Mapping[str, Any]:
+        self.jobs.append(job)
+        return {"text": "HTER 0.1\n", "checkpoint": str(checkpoint)}
+
+    calibrate = evaluate
+
 
 def options(folder: Path, **fields: Any) -> TrainOptions:
     given = {"data": None, "config": "compact", "out": folder, "settings": (), "minutes": None}
@@ -54,6 +62,8 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
         (("train", "vlm-compact", "--data", "nowhere"), "there is no such folder"),
         (("train", "vlm-compact", "--set", "steps"), "FIELD=VALUE is needed"),
         (("calibrate", "vlm-compact"), "has no threshold"),
+        (("eval", "vlm-compact", "--set", "=1"), "FIELD=VALUE is needed"),
+        (("eval", "vlm-compact", "--checkpoint", "nothing"), "nothing"),
     ):
         done = frameloom(*arguments, folder=tmp_path)
         assert done.code == 2, (arguments, done)
@@ -87,3 +97,21 @@ def test_an_unknown_recipe_is_told_with_the_nearest(monkeypatch: pytest.MonkeyPa
     assert recipe_named("vlm-compact").name == "vlm-compact"
     with pytest.raises(RecipeError, match="did you mean 'vlm-compact'"):
         recipe_named("vlm-compakt")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate"])
+def test_who_judges_and_who_calibrates_is_told_the_settings(
+    verb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Due("one", None)
+    monkeypatch.setattr(recipe, "recipes", lambda: {"one": one})
+    given = (tmp_path, Path("head"), tmp_path / "out")
+    judge_command(verb, "one", given, ("protocol=domains", "draws=5"), as_json=False)
+    (job,) = one.jobs
+    assert job.settings == {"protocol": "domains", "draws": 5}
+    assert (job.data, job.out) == (tmp_path, tmp_path / "out")
+    shown = capsys.readouterr().out
+    assert shown.startswith("HTER 0.1\n")
+    assert str(tmp_path / "out") in shown
+    judge_command(verb, "one", given, (), as_json=True)
+    assert json.loads(capsys.readouterr().out)["checkpoint"] == "head"
