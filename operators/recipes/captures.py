@@ -20,6 +20,7 @@ from engine.testing import make_frame
 from operators.face.square import face_square, square_matrix
 from operators.nn.capture.ranges import Split
 from operators.nn.capture.scene import KINDS, SUBKINDS, Kind, render, sample
+from operators.nn.capture.source import vary
 from operators.recipes.faces import U8, WIDER, FaceImage
 from operators.video.warp import warp_rgb
 
@@ -36,6 +37,11 @@ class Task:
     subkind: str
     seed: int
     split: Split
+
+    @property
+    def varied(self) -> bool:
+        """Sources are varied for training; development and test take them as they are."""
+        return self.split == "train"
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,11 @@ def plan_tasks(
     split: Split,
     seed: int,
 ) -> list[Task]:
-    """So many pictures of each kind; every subject and sub-kind equally often."""
+    """So many pictures of each kind; every subject and sub-kind equally often.
+
+    The n-th pictures of all kinds show the same face with the same seed, hence before the same
+    camera, in the same light: they differ by the attack alone.
+    """
     by_subject: dict[str, list[int]] = {}
     for index in chosen:
         by_subject.setdefault(faces[index].subject, []).append(index)
@@ -93,14 +103,13 @@ def plan_tasks(
         raise RecipeError(f"there is no face for {split}")
     groups = [by_subject[name] for name in sorted(by_subject)]
     tasks = []
-    for kind in KINDS:
-        rng = np.random.default_rng([seed, KINDS.index(kind)])
-        for number in range(counts.get(kind, 0)):
-            group = groups[number % len(groups)]
-            subkinds = SUBKINDS[kind]
-            subkind = subkinds[number // len(groups) % len(subkinds)]
-            face = group[int(rng.integers(len(group)))]
-            tasks.append(Task(face, kind, subkind, seed + number, split))
+    for number in range(max(counts.values())):
+        group = groups[number % len(groups)]
+        face = group[int(np.random.default_rng([seed, number]).integers(len(group)))]
+        for kind in KINDS:
+            if number < counts.get(kind, 0):
+                subkind = SUBKINDS[kind][number // len(groups) % len(SUBKINDS[kind])]
+                tasks.append(Task(face, kind, subkind, seed + number, split))
     return tasks
 
 
@@ -171,9 +180,12 @@ def _render_chunk(numbered: Numbered) -> list[tuple[int, U8]]:
 
 def _render_one(task: Task) -> U8:
     face = _faces[task.face]
+    image, points = face.image, face.points
+    if task.varied:
+        rng = np.random.default_rng([task.seed, 78])
+        image, points, _ = vary(image, points, face.native_px * WIDER, rng)
     capture = sample(task.kind, task.seed, task.split, task.subkind)
-    wide_px = round(_size_px * WIDER)
-    made = render(face.image, face.points, capture, wide_px)
+    made = render(image, points, capture, round(_size_px * WIDER))
     return cut_square(made.image, made.points, _size_px, np.random.default_rng([task.seed, 77]))
 
 

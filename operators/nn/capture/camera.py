@@ -50,7 +50,7 @@ class CameraParameters:
     )
     electrons: float = drawn(
         Range(1500, 20000, "e-", "at white; EMVA 1288 sheets of 1.1 to 3.75 um pixels, ISO 100-800",
-              log=True, mirrored=True)
+              log=True)
     )  # fmt: skip
     read_noise: float = drawn(Range(1.5, 8.0, "e- rms", "EMVA 1288 sheets of CMOS", log=True))
     exposure_ev: float = drawn(Range(-0.6, 0.5, "EV", "spread of automatic exposure"))

@@ -43,7 +43,7 @@ class MaskParameters:
     detail_mm: float = drawn(
         Range(1.8, 4.0, "mm", "deviation of the blur of cast and painted skin", log=True)
     )
-    paint_levels: float = drawn(Range(8, 24, "levels", "layers of paint", log=True, mirrored=True))
+    paint_levels: float = drawn(Range(8, 24, "levels", "layers of paint", log=True))
     uniform: float = drawn(Range(0.35, 0.75, "1", "share of skin colour that is one base colour"))
     tint_red: float = drawn(Range(0.95, 1.18, "1", "base colour by skin's, red"))
     tint_blue: float = drawn(Range(0.75, 1.0, "1", "base colour by skin's, blue: latex yellows"))
@@ -71,7 +71,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     "latex": {},
     "silicone": {
         "detail_mm": Range(1.2, 2.6, "mm", "finer casting, coloured in depth", log=True),
-        "paint_levels": Range(14, 40, "levels", "airbrush", log=True, mirrored=True),
+        "paint_levels": Range(14, 40, "levels", "airbrush", log=True),
         "uniform": Range(0.25, 0.6, "1", "pigmented base"),
         "tint_red": Range(0.98, 1.15, "1", "pinkish base"),
         "tint_blue": Range(0.88, 1.08, "1", "pinkish base"),
@@ -85,9 +85,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "resin": {
         "detail_mm": Range(0.9, 2.2, "mm", "printed and painted", log=True),
-        "paint_levels": Range(
-            6, 16, "levels", "coats, or full-colour print", log=True, mirrored=True
-        ),
+        "paint_levels": Range(6, 16, "levels", "coats, or full-colour print", log=True),
         "uniform": Range(0.3, 0.85, "1", "coats of paint"),
         "tint_red": Range(0.88, 1.1, "1", "paint"),
         "tint_blue": Range(0.85, 1.15, "1", "paint"),
@@ -101,7 +99,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "paper": {
         "detail_mm": Range(0.5, 1.3, "mm", "ink on card", log=True),
-        "paint_levels": Range(16, 48, "levels", "print", log=True, mirrored=True),
+        "paint_levels": Range(16, 48, "levels", "print", log=True),
         "uniform": Range(0.0, 0.25, "1", "print of a face"),
         "tint_red": Range(0.92, 1.12, "1", "printer"),
         "tint_blue": Range(0.85, 1.12, "1", "printer"),

@@ -43,14 +43,7 @@ class PrintParameters:
 
     subkind: str
     eye_distance_mm: float = drawn(
-        Range(
-            14,
-            63,
-            "mm",
-            "ISO/IEC 19794-5 identity photographs to life size",
-            log=True,
-            mirrored=True,
-        )
+        Range(14, 63, "mm", "ISO/IEC 19794-5 identity photographs to life size", log=True)
     )
     screen: str = drawn(Choice(("am",), "clustered dots (am) or stochastic ones (fm)"))
     lpi: float = drawn(Range(53, 106, "1/inch", "laser printers of 300 to 600 dpi", log=True))
@@ -60,9 +53,7 @@ class PrintParameters:
               "ISO 12647-2 gives 0.14 to 0.20 in all")
     )  # fmt: skip
     ink_density: float = drawn(
-        Range(
-            0.6, 1.0, "solid", "density by that of ISO 12647-2; toner saved, drafts", mirrored=True
-        )
+        Range(0.6, 1.0, "solid", "density by that of ISO 12647-2; toner saved, drafts")
     )
     gcr: float = drawn(Range(0.3, 1.0, "1", "grey component replacement: Yule, ch. 11"))
     misregister_mm: float = drawn(Range(0.0, 0.12, "mm", "colour to colour, office and press"))
@@ -79,9 +70,7 @@ class PrintParameters:
     yaw_deg: float = drawn(Range(-16, 16, "deg", "held by hand"))
     pitch_deg: float = drawn(Range(-14, 14, "deg", "held by hand"))
     distance: float = drawn(Range(5, 12, "eye distances", "camera to sheet"))
-    margin_x: float = drawn(
-        Range(1.25, 3.6, "eye distances", "face's middle to side edges", mirrored=True)
-    )
+    margin_x: float = drawn(Range(1.25, 3.6, "eye distances", "face's middle to side edges"))
     margin_y: float = drawn(Range(1.6, 3.6, "eye distances", "face's middle to top and bottom"))
     border_mm: float = drawn(Range(0.0, 4.0, "mm", "unprinted edge: printers leave 3 to 5 mm"))
     thumb: bool = drawn(Choice((True, False), "held at an edge, or on a support"))
@@ -94,13 +83,13 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
         "screen": Choice(("fm",), "drops spread by error diffusion"),
         "flare": Range(0.018, 0.045, "1", "ink soaks into copy paper: dull blacks"),
         "gloss": Range(0.001, 0.01, "white", "matte", log=True),
-        "ink_density": Range(0.5, 0.85, "solid", "ink soaks in", mirrored=True),
+        "ink_density": Range(0.5, 0.85, "solid", "ink soaks in"),
     },
     "photo": {
         "screen": Choice(("fm",), "drops spread by error diffusion"),
         "dot_um": Range(25, 50, "um", "drops of 1 to 4 pl on coated paper", log=True),
         "dot_gain": Range(0.01, 0.08, "1", "coated paper"),
-        "ink_density": Range(0.85, 1.1, "solid", "coated paper", mirrored=True),
+        "ink_density": Range(0.85, 1.1, "solid", "coated paper"),
         "paper_white": Range(0.82, 0.93, "1", "photographic paper"),
         "fibre": Range(0.001, 0.006, "1", "resin-coated: nearly even", log=True),
         "flare": Range(0.004, 0.015, "1", "smooth surface"),
@@ -110,7 +99,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "magazine": {
         "lpi": Range(100, 175, "1/inch", "ISO 12647-3 newspapers to 12647-2 offset", log=True),
-        "eye_distance_mm": Range(14, 40, "mm", "portraits on a page", log=True, mirrored=True),
+        "eye_distance_mm": Range(14, 40, "mm", "portraits on a page", log=True),
         "paper_white": Range(0.6, 0.85, "1", "newsprint to light-weight coated"),
         "paper_b": Range(-3, 8, "CIE b*", "newsprint is yellowish"),
         "gloss": Range(0.01, 0.15, "white", "light-weight coated", log=True),

@@ -33,15 +33,14 @@ class ScreenParameters:
     subkind: str
     pitch_mm: float = drawn(Range(0.055, 0.16, "mm", "phones of 460 to 160 per inch", log=True))
     eye_distance_mm: float = drawn(
-        Range(7, 20, "mm", "portrait or window on 4 to 6.5 inches", log=True, mirrored=True)
+        Range(7, 20, "mm", "portrait or window on 4 to 6.5 inches", log=True)
     )
     layout: str = drawn(Choice((*LCD, "rgbg_diamond", "rgbg_diamond"), "LCD and OLED panels"))
     turned: bool = drawn(Choice((False, False, True), "held upright or on its side"))
-    fill: float = drawn(Range(0.4, 0.8, "1", "aperture ratio of LCD and OLED", mirrored=True))
+    fill: float = drawn(Range(0.4, 0.8, "1", "aperture ratio of LCD and OLED"))
     gamma: float = drawn(Range(1.8, 2.6, "1", "BT.1886 2.4, sRGB 2.2, presets"))
     contrast: float = drawn(
-        Range(150, 2000, "1", "white by black, IEC 61747-30; TN low, IPS and VA high", log=True,
-              mirrored=True)
+        Range(150, 2000, "1", "white by black, IEC 61747-30; TN low, IPS and VA high", log=True)
     )  # fmt: skip
     saturation: float = drawn(
         Range(0.72, 1.2, "1", "chroma by sRGB's: 45 % NTSC panels to vivid presets")
@@ -51,7 +50,7 @@ class ScreenParameters:
         Range(0.8, 5.0, "white", "panel 100 to 500 cd/m2, room's white 60 to 200 cd/m2", log=True)
     )
     reflectance: float = drawn(
-        Range(0.004, 0.05, "1", "Fresnel: 0.043 bare glass, 0.005 coated", log=True, mirrored=True)
+        Range(0.004, 0.05, "1", "Fresnel: 0.043 bare glass, 0.005 coated", log=True)
     )
     lamp_luminance: float = drawn(
         Range(3, 40, "white", "window or luminaire in the mirror image", log=True)
@@ -68,16 +67,12 @@ class ScreenParameters:
         Range(0.05, 0.7, "1", "share of light that is switched; phosphors and smoothing keep on",
               log=True)
     )  # fmt: skip
-    duty: float = drawn(
-        Range(0.35, 1.0, "1", "lit share of a period: dimmed to full", mirrored=True)
-    )
+    duty: float = drawn(Range(0.35, 1.0, "1", "lit share of a period: dimmed to full"))
     pwm_phase: float = drawn(Range(0, 1, "period", "free", held_out=False))
     yaw_deg: float = drawn(Range(-14, 14, "deg", "held by hand or stood"))
     pitch_deg: float = drawn(Range(-12, 12, "deg", "held by hand or stood"))
     distance: float = drawn(Range(5, 12, "eye distances", "camera to panel"))
-    margin_x: float = drawn(
-        Range(1.3, 4.0, "eye distances", "face's middle to side edges", mirrored=True)
-    )
+    margin_x: float = drawn(Range(1.3, 4.0, "eye distances", "face's middle to side edges"))
     margin_y: float = drawn(Range(1.7, 4.5, "eye distances", "face's middle to top and bottom"))
     bezel_mm: float = drawn(Range(1.5, 8.0, "mm", "frame around the lit area", log=True))
     bezel_grey: float = drawn(Range(0.01, 0.5, "1", "reflectance: black to silver", log=True))
@@ -89,17 +84,13 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     "phone": {},
     "tablet": {
         "pitch_mm": Range(0.09, 0.2, "mm", "tablets of 282 to 127 per inch", log=True),
-        "eye_distance_mm": Range(
-            8, 28, "mm", "portrait or window on 8 to 11 inches", log=True, mirrored=True
-        ),
+        "eye_distance_mm": Range(8, 28, "mm", "portrait or window on 8 to 11 inches", log=True),
         "layout": Choice(LCD, "LCD"),
         "bezel_mm": Range(6, 22, "mm", "frame of a tablet", log=True),
     },
     "laptop": {
         "pitch_mm": Range(0.11, 0.265, "mm", "laptops of 230 to 96 per inch", log=True),
-        "eye_distance_mm": Range(
-            9, 32, "mm", "window of a call or larger", log=True, mirrored=True
-        ),
+        "eye_distance_mm": Range(9, 32, "mm", "window of a call or larger", log=True),
         "layout": Choice(LCD, "LCD"),
         "turned": Choice((False,), "stands"),
         "thumb": Choice((False,), "stands"),
@@ -108,9 +99,7 @@ NARROWED: Mapping[str, Mapping[str, Drawn]] = {
     },
     "monitor": {
         "pitch_mm": Range(0.155, 0.31, "mm", "monitors of 163 to 82 per inch", log=True),
-        "eye_distance_mm": Range(
-            10, 38, "mm", "window of a call or larger", log=True, mirrored=True
-        ),
+        "eye_distance_mm": Range(10, 38, "mm", "window of a call or larger", log=True),
         "layout": Choice(LCD, "LCD"),
         "turned": Choice((False,), "stands"),
         "thumb": Choice((False,), "stands"),

@@ -1,0 +1,121 @@
+"""The source varied: other skin, other build, other room, another camera that filmed it before.
+
+Few people are licensed to learn from, and each was filmed by one camera only, so that person and
+camera are one. Before a face is rendered, as real or as an attack alike, its picture is therefore
+changed in what says nothing about the kind of capture. A model that must tell real from spoof on
+such pictures cannot lean on who was filmed with what. Inferred, ours: which changes, and how wide;
+the ranges are those of everyday cameras and rooms, and no split holds any of them out, because
+tests use the sources as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from operators.nn.capture.light import F32, F64, REC709, U8
+from operators.nn.capture.pixels import as_f32
+from operators.nn.capture.ranges import Choice, Range, draw, drawn
+
+SMALLEST_PX = 24  # of a picture at its native size
+
+
+def _free(low: float, high: float, unit: str, source: str, *, log: bool = False) -> Range:
+    return Range(low, high, unit, source, log=log, held_out=False)
+
+
+@dataclass(frozen=True)
+class SourceParameters:
+    """What is changed in a source picture."""
+
+    mirrored: bool = drawn(Choice((False, True), "faces are nearly symmetric"))
+    stretch: float = drawn(_free(0.9, 1.11, "1", "width by height: faces are broad or long"))
+    bend: float = drawn(_free(-0.12, 0.12, "1", "power law across the picture: build, lens, turn"))
+    red: float = drawn(_free(0.82, 1.22, "1", "gain: skin and white balance", log=True))
+    blue: float = drawn(_free(0.78, 1.28, "1", "gain: skin and white balance", log=True))
+    saturation: float = drawn(_free(0.35, 1.35, "1", "0 is grey"))
+    gamma: float = drawn(_free(0.7, 1.45, "1", "tone curve; dark and light skin", log=True))
+    contrast: float = drawn(_free(0.75, 1.25, "1", "about the mean", log=True))
+    shade: float = drawn(_free(0.0, 0.5, "1", "a side lamp: fall of light over the picture"))
+    shade_deg: float = drawn(_free(-180, 180, "deg", "towards which side"))
+    sharpness: float = drawn(_free(-1.0, 1.2, "1", "below 0: blur of so many px; above: unsharp"))
+    grain: float = drawn(_free(0.0, 0.03, "1", "noise of the first camera, rms"))
+    quality: int = drawn(
+        Range(35, 100, "libjpeg", "T.81, at native size", held_out=False, whole=True)
+    )
+    levels: int = drawn(Choice((0, 0, 0, 0, 0, 24), "colours per channel of a palette; 0: all"))
+
+
+def vary(
+    image: U8, points: F64, native_px: float, rng: np.random.Generator
+) -> tuple[U8, F64, SourceParameters]:
+    """A changed copy of a source picture with its points, and what was changed.
+
+    `image` [S, S, 3] sRGB, `points` [5, 2] px; `native_px`: pixels along the picture's side in the
+    file it comes from, where noise, blur and compression act.
+    """
+    how = draw(SourceParameters, rng, "train")
+    bent, moved = _shape(image, points, how)
+    side = max(SMALLEST_PX, min(round(native_px), image.shape[0]))
+    small = cv2.resize(bent, (side, side), interpolation=cv2.INTER_AREA)
+    filmed = _film(_tone(as_f32(small / np.float32(255)), how), how, rng)
+    back = cv2.resize(filmed, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(back), moved, how
+
+
+def _shape(image: U8, points: F64, how: SourceParameters) -> tuple[U8, F64]:
+    """Mirror, stretch and bend about the middle; the points go along."""
+    side = image.shape[0]
+    middle = (side - 1) / 2
+    along = (np.arange(side) - middle) / (side / 2)  # -1 to 1
+    wide, tall = math.sqrt(how.stretch), 1 / math.sqrt(how.stretch)
+    sign = -1 if how.mirrored else 1
+    from_x = sign * (along / wide + how.bend * (1 - along**2) * np.cos(np.pi * along / 2))
+    from_y = along / tall
+    x = (from_x * side / 2 + middle).astype(np.float32)
+    y = (from_y * side / 2 + middle).astype(np.float32)
+    map_x, map_y = np.meshgrid(x, y)
+    bent = cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    order = np.argsort(x)
+    places = np.arange(side, dtype=np.float64)
+    moved = np.column_stack(
+        [np.interp(points[:, 0], x[order], places[order]), np.interp(points[:, 1], y, places)]
+    )
+    if how.mirrored:  # the person's right is on the picture's other side now
+        moved = moved[[1, 0, 2, 4, 3]]
+    return np.asarray(bent, np.uint8), moved
+
+
+def _tone(rgb: F32, how: SourceParameters) -> F32:
+    """[n, n, 3] sRGB in [0, 1] to the same: gains, saturation, curve, contrast, a side lamp."""
+    seen = rgb * np.array([how.red, 1.0, how.blue], np.float32)
+    grey = as_f32(seen @ REC709)[..., None]
+    seen = as_f32(grey + np.float32(how.saturation) * (seen - grey))
+    seen = as_f32(np.clip(seen, 0, 1) ** np.float32(how.gamma))
+    mean = np.float32(seen.mean())
+    seen = as_f32(mean + np.float32(how.contrast) * (seen - mean))
+    along = np.linspace(-1, 1, rgb.shape[0], dtype=np.float32)
+    angle = math.radians(how.shade_deg)
+    lamp = along[None, :] * math.cos(angle) + along[:, None] * math.sin(angle)
+    return as_f32(np.clip(seen * (1 + np.float32(how.shade / 2) * lamp)[..., None], 0, 1))
+
+
+def _film(rgb: F32, how: SourceParameters, rng: np.random.Generator) -> U8:
+    """[n, n, 3] at native size: blur or sharpening, noise, palette, JPEG."""
+    soft = cv2.GaussianBlur(rgb, (0, 0), max(-how.sharpness, 0.7))
+    seen = soft if how.sharpness < 0 else rgb + np.float32(how.sharpness) * (rgb - soft)
+    seen = seen + np.float32(how.grain) * rng.standard_normal(rgb.shape, dtype=np.float32)
+    if how.levels:  # dithered by noise, as pictures of few colours are
+        steps = np.float32(how.levels - 1)
+        seen = np.floor(seen * steps + rng.random(rgb.shape, dtype=np.float32)) / steps
+    codes = np.rint(np.clip(seen, 0, 1) * 255).astype(np.uint8)
+    written, data = cv2.imencode(
+        ".jpg", codes[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(how.quality)]
+    )
+    if not written:
+        raise ValueError(f"JPEG refused a picture {codes.shape}")
+    back = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(back[..., ::-1])

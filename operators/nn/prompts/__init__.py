@@ -1,0 +1,1 @@
+"""Prompts that are learned: context vectors in front of words, and what is kept of them."""
