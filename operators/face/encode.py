@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from engine import Batch, Caps, Config, Frame, OpContext, Operator, OperatorError, Record
+from engine import Batch, Caps, CapsError, Config, Frame, OpContext, Operator, OperatorError, Record
 from operators.face.records import Box, Track
 from operators.face.square import face_square, share_inside, square_matrix
 from operators.ports import Features, Video
@@ -161,6 +161,8 @@ class FaceEncode(Operator[FaceEncodeConfig]):
     def _crop(self, frame: Frame, track: Track) -> U8:
         square = face_square(track.points)
         assert square is not None
+        if frame.data.dtype != np.uint8:
+            raise CapsError(f"faces are cut out of 8-bit frames, these are {frame.data.dtype}")
         return warp_rgb(frame, square_matrix(square, self._image_size), self._image_size)
 
     def _encode(self, crops: list[U8]) -> F16:
