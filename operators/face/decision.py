@@ -60,7 +60,7 @@ class FaceDecision(Operator[FaceDecisionConfig]):
         self._breaks_ns: dict[str, int] = {}  # stream -> what was captured up to here is void
 
     def process(
-        self, frames: Video, antispoof: Verdicts | None, mask3d: Verdicts | None
+        self, frames: Video, antispoof: Verdicts | None = None, mask3d: Verdicts | None = None
     ) -> Annotated[Frame, Caps(media="video", like="frames")]:
         """Verdict records that came with the frame are not passed on: only ours count."""
         by_track: dict[int, list[tuple[HeadVerdict, int]]] = {}
