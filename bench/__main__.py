@@ -17,6 +17,7 @@ BENCHES = {
     "links": "how fast frames cross, beside raw pyzmq, imageZMQ, multiprocessing.Queue, memcpy",
     "pipeline": "decode, detect, overlay, encode beside a straight loop and gst-launch-1.0",
     "latency": "a live 30 fps source: age of a frame at the sink, detection included",
+    "guard": "720p live with two faces: frame rate, and how old the verdicts are",
     "overload": "a node ten times too slow: age stays bounded, every drop has a cause",
     "churn": "200 streams added and removed: everything is back to where it began",
 }

@@ -40,12 +40,45 @@ def short_clip() -> Path:
     return path
 
 
+def two_faces_clip(seconds: int) -> Path:
+    """1280x720 at 25 Hz: two people side by side, always in view, moving a little."""
+    path = CACHE / f"two-faces-{seconds}.mp4"
+    if not path.exists():
+        _encode_two_faces(path, seconds)
+    return path
+
+
 def frame_count(clip: Path) -> int:
     """Pictures in the file, counted."""
     import av
 
     with av.open(str(clip)) as container:
         return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _encode_two_faces(target: Path, seconds: int) -> None:
+    import av
+    import numpy as np
+    import skimage.data
+
+    from operators.demo_clip import FPS, HEIGHT, WIDTH, Portrait
+
+    say(f"building {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_suffix(f".{os.getpid()}.mp4")
+    portrait = np.ascontiguousarray(skimage.data.astronaut())
+    people = (Portrait(portrait, False, 1.5, 0.0), Portrait(portrait, True, 1.3, 2.1))
+    with av.open(str(draft), "w") as out:
+        options = {"preset": "veryfast", "crf": "20"}
+        stream = out.add_stream("libx264", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(seconds * FPS):
+            halves = [person.at(number / FPS, WIDTH // 2, HEIGHT) for person in people]
+            frame = av.VideoFrame.from_ndarray(np.hstack(halves), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    draft.replace(target)
 
 
 def _encode_again(target: Path, size: tuple[int, int], fps: int, part: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from engine import Config, OpContext, Operator
 from operators.face.records import Face
+from operators.face.verdicts import Verdict
 from operators.ports import Video
 
 FACES = tuple(
@@ -66,6 +67,31 @@ class AgeSink(Operator[AgeSinkConfig]):
 
     def close(self) -> None:
         np.save(self._path, np.array(self._notes, np.int64).reshape(-1, 2), allow_pickle=False)
+
+
+class VerdictSinkConfig(Config, frozen=True):
+    """Where the verdicts go."""
+
+    path: Annotated[str, Meta(min_length=1, description=".npy file below the run's output")]
+
+
+class VerdictSink(Operator[VerdictSinkConfig]):
+    """Notes every verdict: [N, 4] int64, capture of its frame in ns, track, age in ms (-1: none),
+    1 where it opens.
+    """
+
+    def open(self, ctx: OpContext) -> None:
+        self._notes = array("q")
+        self._path = ctx.output_path(self.config.path)
+
+    def process(self, frames: Video) -> None:
+        for verdict in frames.of(Verdict):
+            age_ms = -1 if verdict.age_ms is None else verdict.age_ms
+            row = (frames.stamp.capture_ns, verdict.track_id, age_ms, int(verdict.opens))
+            self._notes.extend(row)
+
+    def close(self) -> None:
+        np.save(self._path, np.array(self._notes, np.int64).reshape(-1, 4), allow_pickle=False)
 
 
 class FixedFaces(Operator):  # type: ignore[type-arg]

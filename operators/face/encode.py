@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from engine import Batch, Caps, Config, Frame, OpContext, Operator, OperatorError, Record
+from engine import Batch, Caps, CapsError, Config, Frame, OpContext, Operator, OperatorError, Record
 from operators.face.records import Box, Track
 from operators.face.square import face_square, share_inside, square_matrix
 from operators.ports import Features, Video
@@ -30,6 +30,7 @@ F16 = npt.NDArray[np.float16]
 SHIPPED = Path(__file__).parent / "checkpoints" / "compact-vlm.safetensors"
 FEATURE_CAPS = Caps(media="features", dtype="float16", device="cpu")
 FULL_QUALITY_PX = 112.0  # of a face's width: what recognition and the spoof papers take as enough
+LEAST_COLOUR = 4.0  # levels between a pixel's channels on average; less is a grey or dark picture
 
 
 class EncodedFace(Record, frozen=True):
@@ -39,7 +40,7 @@ class EncodedFace(Record, frozen=True):
     row: int  # in the frame's data; -1: not encoded now
     box: Box
     quality: float  # 0 to 1: how much the features can be trusted
-    reason: str = ""  # why not: TOO_SMALL | OUTSIDE | NOT_SEEN | NO_POINTS | SYNTHETIC | LATER
+    reason: str = ""  # TOO_SMALL | OUTSIDE | NOT_SEEN | NO_POINTS | NO_COLOUR | SYNTHETIC | LATER
     backbone_sha: str = ""  # of the weights the features come from
 
 
@@ -134,8 +135,12 @@ class FaceEncode(Operator[FaceEncodeConfig]):
             row = -1
             if not reason:
                 due.discard(key)
-                row = len(crops) - first
-                crops.append(self._crop(frame, track))
+                crop = self._crop(frame, track)
+                if has_colour(crop):
+                    row = len(crops) - first
+                    crops.append(crop)
+                else:
+                    reason = "NO_COLOUR"
             quality = min(1.0, _width_px(track) / FULL_QUALITY_PX) * min(max(track.score, 0.0), 1.0)
             sha = self._vlm.backbone_sha
             found.append(EncodedFace(track.track_id, row, track.box, quality, reason, sha))
@@ -156,6 +161,8 @@ class FaceEncode(Operator[FaceEncodeConfig]):
     def _crop(self, frame: Frame, track: Track) -> U8:
         square = face_square(track.points)
         assert square is not None
+        if frame.data.dtype != np.uint8:
+            raise CapsError(f"faces are cut out of 8-bit frames, these are {frame.data.dtype}")
         return warp_rgb(frame, square_matrix(square, self._image_size), self._image_size)
 
     def _encode(self, crops: list[U8]) -> F16:
@@ -170,6 +177,14 @@ class FaceEncode(Operator[FaceEncodeConfig]):
             joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)
         array: F16 = joined.to(torch.float16).numpy()
         return array
+
+
+def has_colour(crop: U8) -> bool:
+    """Whether a [H, W, 3] crop has any: what detectors look for is mostly in the colours of skin,
+    so a grey camera or the night mode of another says nothing they were made for.
+    """
+    spread = np.asarray(crop.max(axis=2) - crop.min(axis=2))
+    return float(spread.mean()) >= LEAST_COLOUR
 
 
 def _width_px(track: Track) -> float:

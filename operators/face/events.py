@@ -1,4 +1,7 @@
-"""Say what faces do: one event when a face enters, at intervals while it is seen, when it left."""
+"""Say what faces do: one event when a face enters, at intervals while it is seen, when it left.
+
+Where verdicts are made, also when one changes: `verdict`, with what was decided and why.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from engine import Config, Frame, OpContext, Operator, Stamp
+from engine import Config, Frame, OpContext, Operator, Record, Stamp
 from operators.events import Event, event_frame
-from operators.face.records import Track
+from operators.face.records import Box, Track
+from operators.face.verdicts import Outcome, Verdict
 from operators.ports import Events, Video
 
 
@@ -23,19 +27,40 @@ class FaceEventsConfig(Config, frozen=True):
     ] = 500
 
 
+class VerdictChanged(Record, frozen=True):
+    """Another outcome than the last one told of the track; `opens` is what a door goes by."""
+
+    track_id: int
+    box: Box  # where the face was last seen
+    outcome: Outcome
+    attack: str  # of a spoof: presentation | mask; else ""
+    opens: bool
+    reason: str
+    score: float | None  # log-odds of live
+    age_ms: int | None  # of the evidence, in pts
+    n_scored: int  # frames it rests on
+    profile: str
+    checkpoints: tuple[str, ...]
+    duration_ms: int  # since the track began, in pts
+    kind: str = "verdict"
+
+
 class Presence:
     """What is known of one track."""
 
-    __slots__ = ("alive_ns", "seen", "told_ns", "track")
+    __slots__ = ("alive_ns", "seen", "told_ns", "track", "verdict")
 
     def __init__(self, track: Track, stamp: Stamp) -> None:
         self.track = track
         self.seen = stamp  # of the last frame it was detected on
         self.told_ns = self.alive_ns = stamp.pts_ns
+        self.verdict: tuple[str, str] | None = None  # outcome and kind told last
 
 
 class FaceEvents(Operator[FaceEventsConfig]):
-    """Frames with `Track` records in, event frames out. An event carries the stamp it speaks of."""
+    """Frames with `Track` (and `Verdict`) records in, event frames out, with the stamps they
+    speak of.
+    """
 
     def open(self, ctx: OpContext) -> None:
         self._present = ctx.per_stream(lambda _: dict[int, Presence]())
@@ -44,10 +69,17 @@ class FaceEvents(Operator[FaceEventsConfig]):
         """At most one event frame: all events of this moment; None when nothing happened."""
         stamp = frames.stamp
         present = self._present[stamp.stream_id]
-        events = [
+        tracks = frames.of(Track)
+        events: list[Record] = [
             event
-            for track in frames.of(Track)
+            for track in tracks
             if not track.lost and (event := self._see(present, track, stamp))
+        ]
+        ages_ms = {track.track_id: track.age_ms for track in tracks}
+        events += [
+            change
+            for verdict in frames.of(Verdict)
+            if (change := self._judge(present, verdict, ages_ms.get(verdict.track_id, 0)))
         ]
         events += self._leave(present, stamp)
         return [event_frame(stamp, *events)] if events else None
@@ -76,6 +108,30 @@ class FaceEvents(Operator[FaceEventsConfig]):
             return None
         presence.told_ns = stamp.pts_ns
         return tell("face_seen", track)
+
+    def _judge(
+        self, present: dict[int, Presence], verdict: Verdict, age_ms: int
+    ) -> VerdictChanged | None:
+        """None while the outcome stays. A reason alone, which has numbers in it, is no change."""
+        presence = present.get(verdict.track_id)
+        told = verdict.outcome, verdict.kind
+        if presence is None or presence.verdict == told:
+            return None
+        presence.verdict = told
+        return VerdictChanged(
+            track_id=verdict.track_id,
+            box=presence.track.box,
+            outcome=verdict.outcome,
+            attack=verdict.kind,
+            opens=verdict.opens,
+            reason=verdict.reason,
+            score=verdict.score,
+            age_ms=verdict.age_ms,
+            n_scored=verdict.n_scored,
+            profile=verdict.profile,
+            checkpoints=verdict.checkpoints,
+            duration_ms=age_ms,
+        )
 
     def _leave(self, present: dict[int, Presence], stamp: Stamp) -> list[Event]:
         patience_ns = self.config.gone_ms * 1_000_000

@@ -13,12 +13,14 @@ from msgspec import Meta
 from engine import TUNABLE, Caps, Config, Frame, OpContext, Operator
 from engine.pool import BufferPool
 from operators.face.records import Box, Face, Track
+from operators.face.verdicts import Verdict
 from operators.ports import Video
 from operators.video.canvas import RGB, Canvas, make_canvas
 from operators.video.yuv import frame_size
 
 GOLDEN_ANGLE = 0.38196601  # of the colour circle: neighbours in number are far apart in hue
 WHITE: RGB = (255, 255, 255)
+OUTCOMES: dict[str, RGB] = {"live": (70, 205, 95), "spoof": (255, 80, 70), "unsure": (255, 190, 0)}
 POOL_FRAMES = 16
 SMOOTHING_NS = 80_000_000  # how far a trail lags behind
 TRAIL_POINTS = 256  # per track, whatever the frame rate
@@ -52,7 +54,10 @@ class Trail:
 
 
 class Overlay(Operator[OverlayConfig]):
-    """Gives a new frame with the drawing; records are kept. Tracks are drawn, else bare faces."""
+    """Gives a new frame with the drawing; records are kept. Tracks are drawn, else bare faces.
+
+    A track with a `Verdict` is green (live), red (spoof) or amber (unsure), and its label says so.
+    """
 
     def open(self, ctx: OpContext) -> None:
         self._trails = ctx.per_stream(lambda _: dict[int, Trail]())
@@ -67,10 +72,11 @@ class Overlay(Operator[OverlayConfig]):
         scale = height / 720
         tracks = frames.of(Track)
         self._draw_trails(canvas, frames, tracks, scale)
+        verdicts = {verdict.track_id: verdict for verdict in frames.of(Verdict)}
         for track in tracks:
             if not track.lost:  # a box where nothing is would only puzzle the viewer
-                label = f"#{track.track_id}  {track.score:.2f}"
-                self._draw_one(canvas, track.box, label, colour_of(track.track_id), scale)
+                label, colour = tag_of(track, verdicts.get(track.track_id))
+                self._draw_one(canvas, track.box, label, colour, scale)
         for face in frames.of(Face) if not tracks else ():
             self._draw_one(canvas, face.box, f"{face.score:.2f}", WHITE, scale)
         if self.config.points:
@@ -108,6 +114,13 @@ class Overlay(Operator[OverlayConfig]):
             elif len(trail.points) > 1:
                 way = [(x, y) for _, x, y in trail.points]
                 canvas.line(way, colour_of(track_id), max(round(2 * scale), 1))
+
+
+def tag_of(track: Track, verdict: Verdict | None) -> tuple[str, RGB]:
+    """What stands beside a track's box, and in which colour."""
+    if verdict is None:
+        return f"#{track.track_id}  {track.score:.2f}", colour_of(track.track_id)
+    return f"#{track.track_id}  {verdict.label}", OUTCOMES[verdict.outcome]
 
 
 def colour_of(track_id: int) -> RGB:

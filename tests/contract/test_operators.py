@@ -18,7 +18,7 @@ from engine.catalog import known_operators, module_names
 from engine.testing import HarnessContext, run_operator
 from operators.face.records import Landmarks
 from tests.operators.faces import FACE_BOX, PIX_FMTS, astronaut, face, picture, track
-from tests.operators.models import random_compact
+from tests.operators.models import certain_head, random_compact
 
 HEAVY = ("torch", "av", "onnxruntime", "zmq", "ai_edge_litert", "tensorflow", "scipy", "starlette")
 OPERATORS = known_operators()
@@ -76,6 +76,10 @@ def config_of(operator: type[Operator[Any]]) -> Config:
     settings = REQUIRED.get(operator.__name__, {})
     if operator.__name__ == "FaceEncode":
         settings = {"checkpoint": str(random_compact())}
+    if operator.__name__ == "AntiSpoof":
+        settings = {"checkpoint": str(certain_head(1.0))}
+    if operator.__name__ == "Mask3d":
+        settings = {"required": False, "checkpoint": "there-is-no-such-head.safetensors"}
     return msgspec.convert(settings, operator.config_type)
 
 

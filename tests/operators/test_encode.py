@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Batch, Frame, OperatorError, Stamp
+from engine import Batch, CapsError, Frame, OperatorError, Stamp
 from engine.testing import HarnessContext, make_frame
 from operators.face.encode import EncodedFace, FaceEncode, FaceEncodeConfig
 from operators.face.records import Track
@@ -90,6 +90,23 @@ def test_faces_that_cannot_be_judged_are_told_never_encoded(
 def test_synthetic_frames_are_refused(encode: FaceEncode) -> None:
     (made,) = encode.process(Batch((frame(track(1), synthetic=True),))).frames
     assert told(made) == [(1, -1, "SYNTHETIC")]
+
+
+@pytest.mark.parametrize("grey", ["gray", "rgb24", "dark"])
+def test_pictures_without_colour_are_not_judged(encode: FaceEncode, grey: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 2 if grey == "dark" else 255, (240, 320), np.uint8)
+    plain = make_frame(noise if grey == "gray" else np.dstack([noise] * 3))
+    seen = Frame(plain.data, plain.caps, frame().stamp, (track(1),))
+    (made,) = encode.process(Batch((seen,))).frames
+    assert told(made) == [(1, -1, "NO_COLOUR")]
+    assert made.data.shape[0] == 0
+
+
+def test_frames_of_16_bits_are_refused(encode: FaceEncode) -> None:
+    deep = make_frame(np.zeros((240, 320, 3), np.uint16))
+    seen = Frame(deep.data, deep.caps, frame().stamp, (track(1),))
+    with pytest.raises(CapsError, match="8-bit frames, these are uint16"):
+        encode.process(Batch((seen,)))
 
 
 def test_a_batch_over_streams_is_the_same_as_one_by_one() -> None:

@@ -8,8 +8,9 @@ import pytest
 from engine import Frame
 from engine.testing import HarnessContext, run_operator
 from operators.events import EVENT_CAPS, Event
-from operators.face.events import FaceEvents, FaceEventsConfig
+from operators.face.events import FaceEvents, FaceEventsConfig, VerdictChanged
 from operators.face.records import Track
+from operators.face.verdicts import Outcome, Verdict
 from tests.operators.faces import picture, track
 
 FPS = 10
@@ -115,3 +116,76 @@ def test_streams_do_not_mix(stream_id: str) -> None:
         operator.close()
     told_of = [made.stamp.stream_id for made in rest or []]
     assert told_of == (["a"] if stream_id == "a" else [])
+
+
+# ---- verdicts
+
+
+def verdict(outcome: Outcome, track_id: int = 7, kind: str = "", age_ms: int = 80) -> Verdict:
+    told = f"{outcome}, {age_ms} ms old"
+    opens = outcome == "live"
+    return Verdict(
+        track_id, outcome, kind, told, 1.5, "balanced", 0.25, 9, age_ms, ("antispoof:aa",), opens
+    )
+
+
+def judged(seq: int, *verdicts: Verdict, **changes: bool) -> Frame:
+    tracks = {one.track_id: track(one.track_id, 100, 100, **changes) for one in verdicts}
+    return frame(seq, *tracks.values()).with_records(*verdicts)
+
+
+def changes(frames: list[Frame]) -> list[tuple[int, str, str]]:
+    made = run_operator(FaceEvents(FaceEventsConfig()), frames)
+    return [(f.stamp.seq, e.outcome, e.attack) for f in made for e in f.of(VerdictChanged)]
+
+
+def test_a_verdict_is_told_when_it_changes() -> None:
+    outcomes: list[tuple[Outcome, str]] = [
+        ("unsure", ""), ("unsure", ""), ("live", ""), ("live", ""), ("unsure", ""),
+        ("spoof", "mask"), ("spoof", "mask"), ("spoof", "presentation"),
+    ]  # fmt: skip
+    frames = [
+        judged(n, verdict(outcome, kind=kind, age_ms=40 * n))  # another reason every time
+        for n, (outcome, kind) in enumerate(outcomes)
+    ]
+    assert changes(frames) == [
+        (0, "unsure", ""),
+        (2, "live", ""),
+        (4, "unsure", ""),
+        (5, "spoof", "mask"),
+        (7, "spoof", "presentation"),
+    ]
+
+
+def test_the_event_says_what_was_decided_and_why() -> None:
+    seen = judged(3, verdict("live"))
+    (made, _) = run_operator(FaceEvents(FaceEventsConfig()), [seen])
+    (event,) = made.of(VerdictChanged)
+    (known,) = seen.of(Track)
+    assert made.stamp == seen.stamp
+    assert event == VerdictChanged(
+        track_id=7, box=known.box, outcome="live", attack="", opens=True,
+        reason="live, 80 ms old", score=1.5, age_ms=80, n_scored=9, profile="balanced",
+        checkpoints=("antispoof:aa",), duration_ms=known.age_ms,
+    )  # fmt: skip
+    assert event.kind == "verdict"
+    assert [record.kind for record in made.of(Event)] == ["face_entered"]
+
+
+def test_live_is_taken_back_also_while_the_face_is_not_seen() -> None:
+    hidden = judged(1, verdict("unsure"), predicted=True, lost=True)
+    assert changes([judged(0, verdict("live")), hidden]) == [(0, "live", ""), (1, "unsure", "")]
+
+
+def test_tracks_are_told_apart_and_one_that_comes_back_is_told_again() -> None:
+    first = judged(0, verdict("live", 1), verdict("unsure", 2))
+    again = judged(20, verdict("live", 1))
+    assert changes([first, *[frame(n) for n in range(1, 20)], again]) == [
+        (0, "live", ""),
+        (0, "unsure", ""),
+        (20, "live", ""),
+    ]
+
+
+def test_a_verdict_of_nobody_who_was_seen_is_not_told() -> None:
+    assert changes([judged(0, verdict("live"), predicted=True)]) == []

@@ -9,8 +9,17 @@ import pytest
 
 from engine import CapsError, Frame, Record
 from engine.testing import HarnessContext, run_operator
+from operators.face.verdicts import Outcome, Verdict
 from operators.video.canvas import make_canvas, rounded, text_mask
-from operators.video.overlay import TRAIL_POINTS, Overlay, OverlayConfig, Trail, colour_of
+from operators.video.overlay import (
+    OUTCOMES,
+    TRAIL_POINTS,
+    Overlay,
+    OverlayConfig,
+    Trail,
+    colour_of,
+    tag_of,
+)
 from operators.video.yuv import planes_of
 from tests.operators.faces import PIX_FMTS, as_rgb, face, flat_picture, picture, track
 
@@ -226,3 +235,45 @@ def test_unknown_formats_are_refused() -> None:
     odd = frame.with_data(frame.data, type(frame.caps)(pix_fmt="nv12", width=16, height=12))
     with pytest.raises(CapsError, match="nv12"):
         run_operator(Overlay(OverlayConfig()), [odd])
+
+
+def verdict(outcome: Outcome, kind: str = "", track_id: int = 1) -> Verdict:
+    opens = outcome == "live"
+    return Verdict(track_id, outcome, kind, "", None, "balanced", 0.25, 0, None, (), opens)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "label"),
+    [("live", "", "#1  live"), ("spoof", "mask", "#1  spoof(mask)"), ("unsure", "", "#1  unsure")],
+)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "rgb24"])
+def test_a_verdict_is_beside_the_box_in_its_colour(
+    pix_fmt: str, outcome: Outcome, kind: str, label: str
+) -> None:
+    person, judged = track(1, 160, 120, size=80), verdict(outcome, kind)
+    assert tag_of(person, judged) == (label, OUTCOMES[outcome])
+    settings = {"caption": False, "trail_ms": 0, "thickness_px": 12}
+    before, after = drawn(pix_fmt, person, judged, **settings)
+    assert after.records == before.records
+    picture = as_rgb(after).astype(int)
+    where = changed(before, after)
+    for y, x in ((120, 120), (120, 200), (160, 160)):  # the box: left, right, below
+        assert where[y, x]
+        assert np.abs(picture[y, x] - OUTCOMES[outcome]).max() < 12
+    width = text_mask(label, 0.25).shape[1]
+    assert where[74, 118 + width // 2]
+    assert not where[74, 118 + width + 6]
+
+
+def test_verdicts_have_colours_that_nobody_confuses() -> None:
+    live, spoof, unsure = (OUTCOMES[name] for name in ("live", "spoof", "unsure"))
+    assert live[1] > 2 * live[0]
+    assert spoof[0] > 2 * spoof[1]
+    assert unsure[0] > 200 > unsure[1] > 150 > unsure[2]
+
+
+def test_a_verdict_of_another_track_changes_nothing() -> None:
+    person = track(1, 160, 120)
+    _, bare = drawn("yuv420p", person)
+    _, after = drawn("yuv420p", person, verdict("live", track_id=2))
+    assert np.array_equal(bare.data, after.data)
