@@ -75,4 +75,8 @@ def open_head(path: Path) -> PadHead:
         from operators.nn.spoof_prompts.head import spoof_head
 
         return spoof_head(path, tensors, descriptor, sha)
+    if descriptor.method == MASK_METHOD:
+        from operators.nn.mask_prompts.head import mask_head
+
+        return mask_head(path, tensors, descriptor, sha)
     raise ValueError(f"{path.name}: method {descriptor.method!r} is unknown")
