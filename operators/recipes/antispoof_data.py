@@ -1,9 +1,10 @@
-"""What unknown-spoof prompts are learned from and measured on: pooled features of rendered faces.
+"""What prompts are learned from and measured on: features of rendered faces.
 
-Training and calibration see bona fide captures of one domain alone; whatever is an attack is
-refused at the folder and again at the features (`spec/face.md` 2.3, property 6). The test shows all
-kinds, held-out people of every domain, and physical parameters that no other split has. Features
-are kept in the job's folder, so that a run that goes on, or a sweep, renders nothing twice.
+For unknown-spoof prompts training and calibration see bona fide captures of one domain alone;
+whatever is an attack is refused at the folder and again at the features (method notes, 2.3,
+property 6). The test shows all kinds, held-out people of every domain, and physical parameters that
+no other split has. Features are kept in the job's folder, so that a run that goes on, or a sweep,
+renders nothing twice.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ _KEY = "frameloom.features"
 
 @dataclass(frozen=True)
 class Featured:
-    """Pooled features of one set of pictures."""
+    """Features of one set of pictures."""
 
-    pooled: F16  # [N, 1, dim], as a head takes them: no patches
+    data: F16  # [N, 1 + P, dim], as a head takes them; P 0 where patches were not asked for
     shots: tuple[Shot, ...]
 
     def unit(self) -> torch.Tensor:
         """[N, dim] float32, unit."""
-        return torch.nn.functional.normalize(torch.from_numpy(self.pooled[:, 0]).float(), dim=1)
+        return torch.nn.functional.normalize(torch.from_numpy(self.data[:, 0]).float(), dim=1)
 
 
 @dataclass(frozen=True)
 class People:
-    """Who is in which split, and which domain is learned from."""
+    """Who is in which split, and which domain is learned from ("": all of them)."""
 
     faces: Sequence[FaceImage]
     splits: Sequence[Split]
@@ -63,7 +64,7 @@ class People:
         return [
             number
             for number, (face, of) in enumerate(zip(self.faces, self.splits, strict=True))
-            if of == split and (split == "test" or face.domain == self.domain)
+            if of == split and (split == "test" or self.domain in {"", face.domain})
         ]
 
     def subjects(self) -> dict[str, list[str]]:
@@ -93,12 +94,13 @@ def split_people(
     faces: Sequence[FaceImage],
     asked: tuple[Sequence[str], Sequence[str]],  # subjects for development and for tests
     backbone: Mapping[str, Sequence[str]],
-    domain: str,
+    domain: str | None,
 ) -> People:
     """As asked; else as the backbone had it; else by the order of the names.
 
-    `domain` "" takes the one with most training people. RecipeError where nobody is left for a
-    split, or the backbone learned from somebody who is to be measured or calibrated on here.
+    `domain` "" takes the one with most training people, None all of them. RecipeError where nobody
+    is left for a split, or the backbone learned from somebody who is to be measured or calibrated
+    on here.
     """
     named = asked_splits(*asked)
     if backbone and not named:
@@ -115,7 +117,8 @@ def split_people(
             f"the backbone learned from {', '.join(sorted(seen & held))}: they cannot be held out; "
             "leave development and test unset, or train another backbone"
         )
-    people = People(faces, splits, domain or _richest(faces, splits))
+    chosen = "" if domain is None else domain or _richest(faces, splits)
+    people = People(faces, splits, chosen)
     for split in SPLIT_SEEDS:
         if not people.chosen(split):
             domains = ", ".join(sorted({face.domain for face in faces}))
@@ -136,9 +139,16 @@ def refuse_attacks(folder: Path, domain: str) -> None:
         )
 
 
-def tasks_of(people: People, split: Split, count: int, seed: int) -> list[Task]:
-    """Bona fide pictures for training and development, all kinds for tests."""
-    shares: Mapping[Kind, float] = SHARES if split == "test" else {"bonafide": 1.0}
+def tasks_of(
+    people: People,
+    split: Split,
+    count: int,
+    seed: int,
+    shares: Mapping[Kind, float] | None = None,
+) -> list[Task]:
+    """Without `shares`, bona fide pictures for training and development, all kinds for tests."""
+    if shares is None:
+        shares = SHARES if split == "test" else {"bonafide": 1.0}
     counts = {kind: round(count * share) for kind, share in shares.items()}
     first = SPLIT_SEEDS[split] + seed * 100_000
     return plan_tasks(people.faces, people.chosen(split), counts, split, first)
@@ -152,10 +162,10 @@ def twins(tasks: Sequence[Task]) -> list[Task]:
 def real_faces(made: Featured, twin: Featured | None = None) -> RealFaces:
     """For training. `LeakError` if anything but bona fide captures of one domain is among them."""
     return RealFaces.of(
-        torch.from_numpy(made.pooled[:, 0]).float(),
+        torch.from_numpy(made.data[:, 0]).float(),
         [shot.kind for shot in made.shots],
         [shot.domain for shot in made.shots],
-        None if twin is None else torch.from_numpy(twin.pooled[:, 0]).float(),
+        None if twin is None else torch.from_numpy(twin.data[:, 0]).float(),
     )
 
 
@@ -168,6 +178,7 @@ class Renderer:
     faces: Sequence[FaceImage]
     processes: int
     job: Job
+    patches: bool = False  # also keep the features of patches
 
     def features(self, name: str, tasks: Sequence[Task]) -> Featured | None:
         """Of the tasks' pictures, from `out/features-NAME.safetensors` if they are there.
@@ -183,25 +194,26 @@ class Renderer:
         if kept is not None:
             return kept
         made = render_set(self.faces, tasks, self.tower.size_px, self.job, self.processes)
-        pooled = None if made is None else self._encode(made.images, name)
-        if made is None or pooled is None:
+        data = None if made is None else self._encode(made.images, name)
+        if made is None or data is None:
             return None
-        _keep(path, fingerprint, Featured(pooled, made.shots))
-        return Featured(pooled, made.shots)
+        _keep(path, fingerprint, Featured(data, made.shots))
+        return Featured(data, made.shots)
 
     def _encode(self, images: U8, name: str) -> F16 | None:
         found = []
         for start in range(0, len(images), CHUNK):
             if self.job.stop.is_set():
                 return None
-            found.append(joined_features(self.tower, images[start : start + CHUNK])[:, :1])
+            joined = joined_features(self.tower, images[start : start + CHUNK])
+            found.append(joined if self.patches else joined[:, :1])
             self.job.tell(f"features {name}", min(start + CHUNK, len(images)), len(images))
         return np.concatenate(found)
 
     def _fingerprint(self, tasks: Sequence[Task], probe: U8) -> str:
         """Of people, tasks, backbone, and of what the simulator makes of the first of them."""
         digest = hashlib.sha256(
-            msgspec.json.encode([self.backbone_sha, [asdict(t) for t in tasks]])
+            msgspec.json.encode([self.backbone_sha, self.patches, [asdict(t) for t in tasks]])
         )
         for face in self.faces:
             digest.update(face.image.tobytes() + face.points.tobytes())
@@ -211,7 +223,7 @@ class Renderer:
 def _keep(path: Path, fingerprint: str, made: Featured) -> None:
     told = {"fingerprint": fingerprint, "shots": [asdict(shot) for shot in made.shots]}
     data = safetensors.numpy.save(
-        {"pooled": np.ascontiguousarray(made.pooled)}, {_KEY: msgspec.json.encode(told).decode()}
+        {"data": np.ascontiguousarray(made.data)}, {_KEY: msgspec.json.encode(told).decode()}
     )
     write_whole(path, data)
 
@@ -225,10 +237,10 @@ def _kept(path: Path, fingerprint: str) -> Featured | None:
             told = msgspec.json.decode((file.metadata() or {}).get(_KEY, "{}"))
             if told.get("fingerprint") != fingerprint:
                 return None
-            pooled = file.get_tensor("pooled")
+            data = file.get_tensor("data")
     except safetensors.SafetensorError:
         return None  # was cut short: made again
-    return Featured(pooled, tuple(Shot(**shot) for shot in told["shots"]))
+    return Featured(data, tuple(Shot(**shot) for shot in told["shots"]))
 
 
 def _richest(faces: Sequence[FaceImage], splits: Sequence[Split]) -> str:

@@ -192,7 +192,7 @@ def _fingerprint(bench: Bench, config: SpoofConfig) -> str:
     ]
     told += [bench.real.fingerprint(), bench.draws]
     for made in (bench.development, bench.test):
-        told.append(hashlib.sha256(made.pooled.tobytes()).hexdigest())
+        told.append(hashlib.sha256(made.data.tobytes()).hexdigest())
     return hashlib.sha256(msgspec.json.encode(told)).hexdigest()
 
 
