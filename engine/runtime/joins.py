@@ -63,6 +63,8 @@ class Queues:
         # (port, stream) that may yet tell a break which another port has told -> that port, and
         # when its first frame since was captured.
         self._echoes: dict[tuple[str, str], tuple[str, float]] = {}
+        self.beside: frozenset[str] = frozenset()  # ports whose breaks are no one else's matter
+        self.broken_beside: list[tuple[str, str]] = []  # (port, stream) of those
 
     def pull(self) -> None:
         for name, inbox in self.inboxes.items():
@@ -104,11 +106,21 @@ class Queues:
         """After a break a source may count from 0 again: what its old count said is forgotten."""
         self.seq_mark[name].pop(item.stream_id, None)
         self.pts_mark[name].pop(item.stream_id, None)
+        if name in self.beside:
+            self._break_beside(name, item.stream_id)
+            return
         self._told.pop(item.stream_id, None)
         if self._echoes.pop((name, item.stream_id), None) is None:
             others = [other for other in self.inboxes if other != name]
             self._echoes |= {(other, item.stream_id): (name, math.inf) for other in others}
             self.signals.append(item)  # told once, though every port says it
+
+    def _break_beside(self, name: str, stream_id: str) -> None:
+        """What only accompanies the frames broke: they go on, without what it had said."""
+        for _ in self.items[name].pop(stream_id, ()):
+            self.inboxes[name].dropped("peer_lost")
+        self._echoes.pop((name, stream_id), None)
+        self.broken_beside.append((name, stream_id))
 
     def _limit_echoes(self, name: str, stamp: Stamp) -> None:
         """A port that gives frames captured since another's break did not break itself: what it
@@ -280,7 +292,8 @@ class JoinInputs(ManyInputs):
     """Required ports: one frame each. `exact` by seq, `nearest` by pts, `latest` by the first.
 
     Under `nearest` and `latest` an optional port that has nothing gives None; live it is never
-    waited for.
+    waited for. Where it breaks, because a worker on its way was replaced, its last frame is
+    forgotten and the others go on: a film is not cut in two for want of a verdict.
     """
 
     def __init__(
@@ -291,12 +304,17 @@ class JoinInputs(ManyInputs):
         self._policy = join.policy
         self._tolerance_ns = int(join.tolerance_ms * 1e6)
         self._first = next(iter(queues.inboxes))
+        if join.policy != "exact":
+            queues.beside = optional - {self._first}
         self._last: dict[tuple[str, str], Frame] = {}
         self._served: dict[tuple[str, str], Stamp] = {}
 
     def _match(self, stream_id: str) -> Work | None:
         if self._policy == "exact":
             return self._match_exact(stream_id)
+        for key in self._queues.broken_beside:
+            self._last.pop(key, None)
+        self._queues.broken_beside.clear()
         return self._match_around_first(stream_id)
 
     def _forget(self, stream_id: str) -> None:

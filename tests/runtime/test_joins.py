@@ -303,6 +303,18 @@ def test_in_a_file_an_optional_latest_is_the_same_every_time() -> None:
     assert bench.feed([frame(2), end()], [end()]) == [(2, 1), ("end", "cam", None)]
 
 
+@pytest.mark.parametrize("mode", ["live", "file"])
+def test_a_break_beside_is_forgotten_and_cuts_nothing(mode: str) -> None:
+    bench = beside(mode)
+    bench.feed([frame(0), frame(1)], [frame(0), frame(1)])
+    bench.feed(right=[broken(), mark(1)])  # the worker that judged was replaced
+    assert bench.feed([frame(2)], [mark(2)]) == [(2, None)], "what it had said holds no more"
+    assert bench.feed([frame(3)], [frame(3)])[-1][0] == 3
+    assert not [step for step in bench.steps if isinstance(step, Discontinuity)]
+    bench.feed([broken(), frame(0)], [broken(), frame(0)])  # the camera itself
+    assert [type(step) for step in bench.steps].count(Discontinuity) == 1
+
+
 def test_live_latest_takes_what_it_has() -> None:
     bench = join("latest", mode="live")
     assert bench.feed(left=[frame(5)]) == []
