@@ -36,11 +36,12 @@ class SourceParameters:
     bend: float = drawn(_free(-0.12, 0.12, "1", "power law across the picture: build, lens, turn"))
     red: float = drawn(_free(0.82, 1.22, "1", "gain: skin and white balance", log=True))
     blue: float = drawn(_free(0.78, 1.28, "1", "gain: skin and white balance", log=True))
-    saturation: float = drawn(_free(0.35, 1.35, "1", "0 is grey"))
+    saturation: float = drawn(_free(0.35, 1.8, "1", "0 is grey"))
     gamma: float = drawn(_free(0.7, 1.45, "1", "tone curve; dark and light skin", log=True))
-    contrast: float = drawn(_free(0.75, 1.25, "1", "about the mean", log=True))
+    contrast: float = drawn(_free(0.7, 1.45, "1", "about the mean", log=True))
     shade: float = drawn(_free(0.0, 0.5, "1", "a side lamp: fall of light over the picture"))
     shade_deg: float = drawn(_free(-180, 180, "deg", "towards which side"))
+    smooth: float = drawn(_free(0.0, 1.0, "1", "even skin: age, make-up, a soft first lens"))
     sharpness: float = drawn(_free(-1.0, 1.2, "1", "below 0: blur of so many px; above: unsharp"))
     grain: float = drawn(_free(0.0, 0.03, "1", "noise of the first camera, rms"))
     quality: int = drawn(
@@ -104,7 +105,9 @@ def _tone(rgb: F32, how: SourceParameters) -> F32:
 
 
 def _film(rgb: F32, how: SourceParameters, rng: np.random.Generator) -> U8:
-    """[n, n, 3] at native size: blur or sharpening, noise, palette, JPEG."""
+    """[n, n, 3] at native size: skin smoothed, blur or sharpening, noise, palette, JPEG."""
+    even = cv2.bilateralFilter(rgb, d=9, sigmaColor=0.08, sigmaSpace=3.0)
+    rgb = as_f32(rgb + np.float32(how.smooth) * (even - rgb))
     soft = cv2.GaussianBlur(rgb, (0, 0), max(-how.sharpness, 0.7))
     seen = soft if how.sharpness < 0 else rgb + np.float32(how.sharpness) * (rgb - soft)
     seen = seen + np.float32(how.grain) * rng.standard_normal(rgb.shape, dtype=np.float32)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 LEAST_SHARE = 0.74  # of the side that a crop keeps
 GRAIN = 0.03  # rms of what noise is added, at most
 LEAST_QUALITY = 40
@@ -53,10 +54,14 @@ def _compressed(image: U8, rng: np.random.Generator) -> U8:
 
 
 def _exposed(image: U8, rng: np.random.Generator) -> F32:
-    gains = rng.uniform(0.8, 1.25, 3).astype(np.float32)
-    seen = image.astype(np.float32) / 255 * gains + np.float32(rng.uniform(-0.08, 0.08))
-    seen = np.clip(seen, 0, 1) ** np.float32(rng.uniform(0.75, 1.33))
-    if rng.random() < 0.2:
+    seen = image.astype(np.float32) / 255 * rng.uniform(0.75, 1.33, 3).astype(np.float32)
+    grey = (seen @ LUMA)[..., None]
+    seen = grey + np.float32(rng.uniform(0.3, 1.9)) * (seen - grey)
+    mean = np.float32(seen.mean())
+    spread, shift = np.float32(np.exp(rng.uniform(-0.5, 0.6))), np.float32(rng.uniform(-0.15, 0.15))
+    seen = np.clip(mean + spread * (seen - mean) + shift, 0, 1)
+    seen **= np.float32(np.exp(rng.uniform(-0.45, 0.45)))
+    if rng.random() < 0.15:
         seen = np.repeat(seen.mean(axis=2, keepdims=True), 3, axis=2)
     noise = rng.standard_normal(seen.shape, dtype=np.float32)
     bright: F32 = np.clip(seen + np.float32(rng.uniform(0, GRAIN)) * noise, 0, 1)
