@@ -30,6 +30,7 @@ class Vocabulary:
     texts: tuple[str, ...]
     caption_class: torch.Tensor  # [M] int64
     covers: torch.Tensor  # [caption classes, image classes] bool
+    topic: torch.Tensor  # [M] int64: of a kind as a whole, or of its sub-kinds
 
 
 def image_classes(sets: Sequence[CaptureSet]) -> list[tuple[str, str]]:
@@ -43,20 +44,27 @@ def vocabulary(classes: Sequence[tuple[str, str]]) -> Vocabulary:
     From the tables of captions, not from those of single pictures: what is true of a kind is then
     true of all its sub-kinds, whoever happened to be told so.
     """
-    groups: list[tuple[tuple[str, ...], list[int]]] = []
-    for kind in dict.fromkeys(kind for kind, _ in classes):
+    kinds = list(dict.fromkeys(kind for kind, _ in classes))
+    groups: list[tuple[tuple[str, ...], list[int], int]] = []
+    for number, kind in enumerate(kinds):
         of_kind = [n for n, (other, _) in enumerate(classes) if other == kind]
-        groups.append((GENERAL[kind], of_kind))  # type: ignore[index]
-    groups += [(PARTICULAR[sub], [n]) for n, (_, sub) in enumerate(classes) if PARTICULAR[sub]]
+        groups.append((GENERAL[kind], of_kind, number))  # type: ignore[index]
+    groups += [
+        (PARTICULAR[sub], [n], len(kinds) + kinds.index(kind))
+        for n, (kind, sub) in enumerate(classes)
+        if PARTICULAR[sub]
+    ]
     covers = torch.zeros(len(groups), len(classes), dtype=torch.bool)
     texts: list[str] = []
     numbers: list[int] = []
-    for number, (nouns, of) in enumerate(groups):
+    topics: list[int] = []
+    for number, (nouns, of, topic) in enumerate(groups):
         covers[number, of] = True
         told = [frame.format(noun) for noun in nouns for frame in FRAMES]
         texts += told
         numbers += [number] * len(told)
-    return Vocabulary(tuple(texts), torch.tensor(numbers), covers)
+        topics += [topic] * len(told)
+    return Vocabulary(tuple(texts), torch.tensor(numbers), covers, torch.tensor(topics))
 
 
 def is_held_out(text: str) -> bool:
@@ -120,6 +128,7 @@ def tune_data(made: CaptureSet, classes: Sequence[tuple[str, str]], vlm: Compact
         sentences=vlm.sentences([words.texts[n] for n in keep]),
         caption_class=words.caption_class[keep],
         covers=words.covers,
+        topic=words.topic[keep],
     )
 
 

@@ -16,7 +16,7 @@ from operators.nn.vlm.efficientnet import EfficientNetLite0
 from operators.nn.vlm.tune import TuneConfig, TuneData, Tuner
 
 SIZES = CompactConfig(size_px=32, dim=8, hidden=0, text_width=12)
-CONFIG = TuneConfig(steps=12, groups=4, captions_per_class=2, warm_steps=2, seed=5)
+CONFIG = TuneConfig(steps=12, groups=4, captions_per_topic=2, warm_steps=2, seed=5)
 
 
 def model(seed: int = 2) -> CompactVlm:
@@ -41,6 +41,7 @@ def planted(seed: int, groups: int = 10) -> TuneData:
         sentences=sentences,
         caption_class=torch.tensor([0, 0, 1, 1]),
         covers=torch.eye(2, dtype=torch.bool),
+        topic=torch.tensor([0, 0, 1, 1]),
     )
 
 

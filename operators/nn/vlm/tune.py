@@ -9,7 +9,9 @@ seen, heads alone told prints and screens from faces no better than 0.70 AUC.
 
 Inferred, ours: a batch holds groups, pictures of one face before one camera that differ by the
 attack alone, so that neither face nor camera tells the kind inside a batch. Its norms are folded
-into its convolutions and stay so: statistics of 24 pictures are not those of a camera.
+into its convolutions and stay so: statistics of 24 pictures are not those of a camera. Captions are
+drawn by topic, as many of what is real as of what is printed, for there are more sorts of attack
+than of faces.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class TuneConfig:
 
     steps: int = 3000
     groups: int = 6  # per step
-    captions_per_class: int = 4
+    captions_per_topic: int = 6
     frozen_blocks: int = 3  # of the image tower, stem included: strides 2 and 4
     learning_rate: float = 1e-3  # of the heads
     tower_rate: float = 0.3  # of the tower's rate by that of the heads
@@ -47,8 +49,8 @@ class TuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.groups, self.captions_per_class) < 1 or self.frozen_blocks < 0:
-            raise ValueError(f"steps, groups, captions_per_class start at 1: {self}")
+        if min(self.steps, self.groups, self.captions_per_topic) < 1 or self.frozen_blocks < 0:
+            raise ValueError(f"steps, groups, captions_per_topic start at 1: {self}")
         if min(self.learning_rate, self.tower_rate, self.weight_decay, self.patch_weight) < 0:
             raise ValueError(f"rates and weights are not negative: {self}")
 
@@ -63,12 +65,13 @@ class TuneData:
     sentences: torch.Tensor  # [M, text_width] float32, see `CompactVlm.sentences`
     caption_class: torch.Tensor  # [M] int64
     covers: torch.Tensor  # [caption classes, image classes] bool
+    topic: torch.Tensor  # [M] int64: what each caption is about; topics are drawn alike
 
     def __post_init__(self) -> None:
         count = len(self.images)
         if not count == len(self.image_class) == len(self.group) or count < 2:
             raise ValueError(f"{count} pictures, {len(self.image_class)} classes")
-        if len(self.sentences) != len(self.caption_class):
+        if not len(self.sentences) == len(self.caption_class) == len(self.topic):
             raise ValueError(f"{len(self.sentences)} captions, {len(self.caption_class)} classes")
         told = self.covers[classes_in(self.caption_class)].any(dim=0)
         untold = [number for number in classes_in(self.image_class) if not told[number]]
@@ -78,7 +81,7 @@ class TuneData:
     def fingerprint(self) -> str:
         """SHA-256 over everything."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
-        for value in (self.image_class, self.group, self.sentences, self.caption_class):
+        for value in (self.image_class, self.group, self.sentences, self.caption_class, self.topic):
             digest.update(value.contiguous().view(-1).numpy().tobytes())
         digest.update(self.covers.numpy().tobytes())
         return digest.hexdigest()
@@ -92,8 +95,7 @@ class Tuner:
         self.vlm, self.data, self.config = vlm, data, config
         self._rows = [(data.group == number).nonzero()[:, 0] for number in classes_in(data.group)]
         self._captions = [
-            (data.caption_class == number).nonzero()[:, 0].numpy()
-            for number in classes_in(data.caption_class)
+            (data.topic == number).nonzero()[:, 0].numpy() for number in classes_in(data.topic)
         ]
         tower = vlm.image.backbone
         tower.requires_grad_(True)
@@ -129,7 +131,7 @@ class Tuner:
         chosen = rng.integers(len(self._rows), size=config.groups)
         rows = torch.cat([self._rows[number] for number in chosen])
         captions = torch.from_numpy(
-            np.concatenate([rng.permutation(own)[: config.captions_per_class]
+            np.concatenate([rng.permutation(own)[: config.captions_per_topic]
                             for own in self._captions])
         )  # fmt: skip
         heads = self.vlm.heads
