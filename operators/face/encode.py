@@ -65,7 +65,7 @@ class FaceEncodeConfig(Config, frozen=True):
     ] = 48
     min_inside: Annotated[
         float, Meta(ge=0, le=1, description="least share of a face's square on the frame")
-    ] = 0.7
+    ] = 0.55
 
 
 class FaceEncode(Operator[FaceEncodeConfig]):

@@ -13,9 +13,10 @@ from operators.video.yuv import frame_size
 
 F64 = npt.NDArray[np.float64]
 # Side of the square by the distance of the eyes (or eyes to mouth, whichever is larger: a face
-# that is turned keeps its height). About 1.6 times the width of the box: the face with its rim and
-# some of what is behind it, for the edges of a paper or a screen are evidence too.
-SIDE_BY_SPAN = 3.8
+# that is turned keeps its height). About 2.2 times the width of the box: the face with its rim and
+# what is around it, for the edges of a paper or a screen, or a hand that holds it, are the plainest
+# evidence there is at this distance.
+SIDE_BY_SPAN = 5.3
 
 
 def face_square(points: tuple[Point, ...]) -> tuple[float, float, float] | None:

@@ -26,8 +26,8 @@ U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 VIDEOS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".gif"})
-WIDER = 1.5  # side of a kept crop by that of the square: room for what surrounds a face
-SMALLEST_PX = 40  # of a face's square: below that there is nothing to learn from
+WIDER = 1.12  # side of a kept crop by that of the square: room for a detector's tremble
+SMALLEST_PX = 56  # of a face's square: below that there is nothing to learn from
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FaceReader:
         wanted = self._sampling.per_file
         step = max(1, len(frames) // wanted)
         for number in range(0, len(frames), step)[:wanted]:
-            found = self._largest(frames[number])
+            found = self.largest(frames[number])
             if found is not None:
                 yield number, *found
 
@@ -78,7 +78,7 @@ class FaceReader:
         self._detector.close()
         self._ctx.exits.close()
 
-    def _largest(self, frame: Frame) -> tuple[U8, F64, float] | None:
+    def largest(self, frame: Frame) -> tuple[U8, F64, float] | None:
         (searched,) = self._detector.process(Batch((frame,))).frames
         faces = sorted(searched.of(Face), key=lambda face: face.box[0] - face.box[2])
         square = face_square(faces[0].points) if faces else None

@@ -136,7 +136,7 @@ def faces_of(job: Job, per_file: int) -> list[FaceImage]:
         job.tell("find faces", done, of)
         faces += found
     if not faces:
-        raise RecipeError(f"{job.data}: no face of at least 40 pixels was found")
+        raise RecipeError(f"{job.data}: no face was found")
     return faces
 
 

@@ -141,7 +141,7 @@ SEEN = {
     "open": "a mask with holes for eyes and mouth",
     "closed": "a mask with holes for the eyes and a closed mouth",
 }
-IN_VIEW_EYES = 1.7  # margins below this many eye distances are inside a usual face crop
+IN_VIEW_EYES = 2.4  # margins below this many eye distances are inside a usual face crop
 SHINY, GLARING = 0.2, 0.15  # highlights by white, mirror image by the panel's white
 
 
