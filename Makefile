@@ -39,7 +39,7 @@ format: $(VENV)/.test-installed
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.bench-installed
-	for name in links pipeline latency overload churn; do \
+	for name in links pipeline latency guard overload churn; do \
 	  $(BIN)/python -m bench $$name --quick || exit 1; done
 
 clean:

@@ -78,3 +78,15 @@ def calibrate(
 
     given = (data, checkpoint, out)
     judge_command("calibrate", recipe, given, tuple(settings or ()), as_json=as_json)
+
+
+def models(
+    file: Annotated[
+        Path | None, typer.Argument(help="A .safetensors file: show its descriptor and card.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Checkpoints that come along, or what one says of itself: its card."""
+    from engine.commands.models import models_command
+
+    models_command(file, as_json=as_json)
