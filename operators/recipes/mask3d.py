@@ -58,19 +58,22 @@ SUPERVISED: Mapping[Kind, float] = {"bonafide": 0.5, "mask3d": 0.5}
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "as configured": {},
     "without filter (w_c(x) = w_c^0)": {"filter": False},
-    "without elimination": {"l1": 0.0, "l2": 0.0, "l3": 0.0, "causal_head": False},
+    "without causal prompts": {"l1": 0.0, "l2": 0.0, "l3": 0.0, "causal_head": False},
     "without agreement (l2)": {"l2": 0.0},
     "without L_irr (l3)": {"l3": 0.0},
     "whole image alone at inference": {"causal_head": False},
     "rho = 0.25": {"rho": 0.25},
     "rho = 0.75": {"rho": 0.75},
-    "rho = 1": {"rho": 1.0},
+    "without elimination (rho = 1)": {"rho": 1.0},
     "entities alone": {"triples": 0},
 }
 
 
 class MaskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be set with `--set`. A weight of 0 leaves a term out: the ablations."""
+    """What may be set with `--set`. A weight of 0 leaves a term out: the ablations.
+
+    `l1=0` needs `l2=0` and `causal_head=false` with it: all three live on causal prompts.
+    """
 
     backbone: str = ""  # compact model or folder of a CLIP; empty: the one that comes along
     knowledge: str = ""  # a file of knowledge; empty: the one that comes along

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -19,9 +21,7 @@ from operators.nn.mask_prompts.elimination import eliminate, kept_count, relevan
 from operators.nn.mask_prompts.filter import KnowledgeFilter
 from operators.nn.mask_prompts.head import MaskHead, save_mask_head
 from operators.nn.mask_prompts.knowledge import (
-    SHIPPED,
     Knowledge,
-    KnowledgeError,
     read_knowledge,
 )
 from operators.nn.mask_prompts.model import (
@@ -36,17 +36,18 @@ from operators.nn.mask_prompts.model import (
     p_real,
 )
 from operators.nn.mask_prompts.trainer import MaskTrainer, TrainedMask
-from operators.nn.prompts.artifact import load_head, save_head
+from operators.nn.prompts.artifact import HeadDescriptor, load_head, save_head
 from operators.nn.prompts.head import open_head
 from operators.nn.prompts.learner import tower_hash
 from operators.nn.prompts.training import OptimiserConfig, RunLimits
-from operators.nn.vlm.interface import Vlm
+from operators.nn.vlm.interface import ImageTower, Vlm
 from operators.nn.vlm.loading import random_clip
 
 CONFIG = MaskConfig(
     context=3, entities=3, triples=2, key_dim=32, keep_elements=3, fresh=6, refresh_steps=10,
     batch=16,
 )  # fmt: skip
+NO_CAUSE = {"l1": 0.0, "l2": 0.0, "l3": 0.0, "causal_head": False}
 STEPS = OptimiserConfig(steps=40, learning_rate=0.01, warm_steps=4)
 DIM, PATCHES = 32, 16
 
@@ -66,26 +67,25 @@ def unit(*shape: int, seed: int) -> torch.Tensor:
     return functional.normalize(drawn, dim=-1)
 
 
-def data(
-    seed: int, count: int = 48, background: int = 1, noise: float = 0.25, behind: float = 1.5
-) -> MaskData:
+def data(seed: int, count: int = 48, background: int = 1) -> MaskData:
     """Half of the patches tell the class; the other half is a background.
 
-    `background` 1: it goes with the class, as spurious things do; -1: the other way round; 0: by
-    chance. `behind`: how strong it is.
+    `background` 1: it goes with the class, as spurious things do; 0: by chance.
     """
     rng = torch.Generator().manual_seed(seed)
     cause, spurious = unit(2, DIM, seed=50), unit(2, DIM, seed=51)
     label = torch.arange(count) % 2
-    which = label if background > 0 else 1 - label
-    if background == 0:
-        which = torch.randint(0, 2, (count,), generator=rng)
-    z = noise * torch.randn(count, PATCHES, DIM, generator=rng) * 3 / DIM**0.5
+    which = label if background else torch.randint(0, 2, (count,), generator=rng)
+    z = 0.75 / DIM**0.5 * torch.randn(count, PATCHES, DIM, generator=rng)
     z[:, : PATCHES // 2] += cause[label][:, None]
-    z[:, PATCHES // 2 :] += behind * spurious[which][:, None]
+    z[:, PATCHES // 2 :] += 1.5 * spurious[which][:, None]
     pooled = z.mean(dim=1, keepdim=True)
     features = torch.cat([pooled, z], dim=1)
     return MaskData.of(features, label.tolist(), ["a", "b", "b"] * (count // 3))
+
+
+def changed(changes: dict[str, Any]) -> MaskConfig:
+    return replace(CONFIG, **changes)
 
 
 def learn(
@@ -191,6 +191,7 @@ def test_pruning_nothing_is_the_plain_tower_bit_for_bit(vlm: Vlm) -> None:
     assert torch.equal(plain.patches_value, pruned.patches_value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.5, 1.0])
 def test_training_by_pruning_sees_only_what_is_kept(
     vlm: Vlm, knowledge: Knowledge, rho: float
@@ -208,6 +209,19 @@ def test_training_by_pruning_sees_only_what_is_kept(
         MaskTrainer(vlm, replace(faces, images=None), knowledge, config, steps)
 
 
+class Convolutions(torch.nn.Module):
+    """A tower of the compact model's kind: its patches cannot be taken out."""
+
+    size_px, mean, std = 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def test_a_tower_of_convolutions_cannot_prune(vlm: Vlm, knowledge: Knowledge) -> None:
+    compact = replace(vlm, image=cast(ImageTower, Convolutions()))
+    faces = replace(data(1), images=torch.zeros(48, 3, 32, 32))
+    with pytest.raises(ValueError, match="pruning needs a tower of patches"):
+        MaskTrainer(compact, faces, knowledge, replace(CONFIG, removal="prune"), STEPS)
+
+
 # 4: a spurious background
 
 
@@ -217,35 +231,58 @@ def accuracy(trained: TrainedMask, held_out: MaskData, config: MaskConfig) -> fl
     return float(((p < 0.5).long() == held_out.label).float().mean())
 
 
-def test_elimination_helps_where_the_background_lies(vlm: Vlm, knowledge: Knowledge) -> None:
-    """Trained where a strong background nearly always tells the class, tested where it lies.
-
-    Without the agreement term (l2), which teaches the whole image's head what the causal one says
-    and, here, the other way round as well.
+def lying(vlm: Vlm, knowledge: Knowledge, seed: int, way: int, count: int) -> MaskData:
+    """Half of the patches show what the texts tell apart, half a strong background that no text
+    speaks of; it goes with the class (`way` 1), or the other way round (-1).
     """
-    hard = {"noise": 0.5, "behind": 3.0}
-    lying = data(9, 384, -1, **hard)
-    ways = {"with": {"l2": 0.0}, "without": {"l1": 0.0, "l2": 0.0, "l3": 0.0, "causal_head": False}}
+    prompts = MaskPrompts(vlm, knowledge.subset(CONFIG.entities, CONFIG.triples), CONFIG)
+    with torch.no_grad():
+        texts, own = prompts.texts(), prompts.elements.face_class
+    means = torch.stack([texts.t[own == number].mean(0) for number in (REAL, MASK)])
+    cause = functional.normalize(means - means.mean(0), dim=1)
+    spoken, _ = torch.linalg.qr(torch.cat([*texts]).T)  # [dim, E + 4]
+    unspoken = unit(2, DIM, seed=51)
+    unspoken = unspoken - unspoken @ spoken @ spoken.T
+    spurious = functional.normalize(unspoken - unspoken.mean(0), dim=1)
+    label = torch.arange(count) % 2
+    rng = torch.Generator().manual_seed(seed)
+    z = 1.5 / DIM**0.5 * torch.randn(count, PATCHES, DIM, generator=rng)
+    z[:, : PATCHES // 2] += cause[label][:, None]
+    z[:, PATCHES // 2 :] += 3 * spurious[label if way > 0 else 1 - label][:, None]
+    features = torch.cat([z.mean(dim=1, keepdim=True), z], dim=1)
+    return MaskData.of(features, label.tolist(), ["a"] * count)
+
+
+@pytest.mark.slow
+def test_elimination_helps_where_the_background_lies(knowledge: Knowledge) -> None:
+    """Trained where a background always tells the class, tested where it lies.
+
+    Knowledge is what points at the cause, so the planted cause is what the texts tell apart. One
+    backbone alone proves nothing: over 20 the gain over no elimination is 0.17 with a standard
+    error of 0.05, and three of them lose. These are the first six.
+    """
+    ways = {
+        "with": CONFIG,
+        "keeping all": replace(CONFIG, rho=1.0),
+        "without": changed(NO_CAUSE),
+    }
     found = dict.fromkeys(ways, 0.0)
-    for seed in (1, 2):
-        told, mixed = data(seed + 20, 96, 1, **hard), data(seed, 96, 0, **hard)
-        both = MaskData(
-            torch.cat([mixed.x[:6], told.x]),
-            torch.cat([mixed.z[:6], told.z]),
-            torch.cat([mixed.label[:6], told.label]),
-            mixed.scenario[:6] + told.scenario,
-        )
-        for name, changes in ways.items():
-            config = replace(CONFIG, **changes)
-            made = MaskTrainer(vlm, both, knowledge, config, replace(STEPS, steps=80)).run()
+    for seed in range(1, 7):
+        vlm = random_clip("clip-tiny-test", seed=seed)
+        told = lying(vlm, knowledge, seed, 1, 96)
+        held_out = lying(vlm, knowledge, 90 + seed, -1, 192)
+        for name, config in ways.items():
+            made = MaskTrainer(vlm, told, knowledge, config, STEPS).run()
             assert made is not None
-            found[name] += accuracy(made, lying, config) / 2
-    assert found["with"] > found["without"] + 0.1
+            found[name] += accuracy(made, held_out, config) / 6
+    assert found["with"] > found["keeping all"] + 0.03
+    assert found["with"] > found["without"] + 0.03
 
 
 # 5: what is removed tells little
 
 
+@pytest.mark.slow
 def test_removed_patches_say_less_as_training_goes_on(vlm: Vlm, knowledge: Knowledge) -> None:
     held_out = data(5, 96, background=0)
     rows = torch.arange(96)
@@ -271,62 +308,6 @@ def test_removed_patches_say_less_as_training_goes_on(vlm: Vlm, knowledge: Knowl
     assert late[0] > early[0] + 0.03
     assert late[0] > without[0] + 0.1
     assert late[1] >= late[2] + 0.1
-
-
-# 6: versions of knowledge
-
-
-def test_one_triple_changes_its_own_column_and_the_sha(
-    vlm: Vlm, knowledge: Knowledge, tmp_path: Path
-) -> None:
-    path = tmp_path / "kg.yaml"
-    path.write_text(
-        SHIPPED.read_text().replace(
-            "{id: mt1, head: m-mask, relation: made_of, tail: m-silicone}",
-            "{id: mt1, head: m-mask, relation: made_of, tail: m-plaster}",
-        )
-    )
-    other = read_knowledge(path)
-    assert other.sha != knowledge.sha
-    changed = [
-        one.id for one, two in zip(knowledge.elements, other.elements, strict=True)
-        if one.sha != two.sha
-    ]  # fmt: skip
-    assert changed == ["mt1"]
-    with torch.no_grad():
-        one = MaskPrompts(vlm, knowledge, CONFIG).texts()
-        two = MaskPrompts(vlm, other, CONFIG).texts()
-    moved = ~torch.isclose(one.t, two.t, atol=1e-6).all(1)
-    assert [knowledge.elements[n].id for n in moved.nonzero()[:, 0].tolist()] == ["mt1"]
-
-
-def test_the_shipped_knowledge_is_as_much_as_the_notes_ask_for(knowledge: Knowledge) -> None:
-    for face_class in ("real", "mask"):
-        assert 20 <= len(knowledge.of(face_class, "entity")) <= 40  # type: ignore[arg-type]
-        assert 30 <= len(knowledge.of(face_class, "triple")) <= 60  # type: ignore[arg-type]
-    small = knowledge.subset(12, 16)
-    assert len(small.elements) == 56
-    assert len({e.family for e in small.elements if e.face_class == "mask"}) >= 6
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("relation: made_of, tail: m-silicone", "relation: glued_to, tail: m-silicone",
-         "triple mt1: relation 'glued_to' is unknown; made_of"),
-        ("relation: made_of, tail: m-silicone", "relation: made_of, tail: m-gold",
-         "triple mt1: mask has no entity 'm-gold'"),
-        ("tail: m-silicone", "tail: r-skin", "mask has no entity 'r-skin'"),
-        ("id: mt2,", "id: mt1,", "id mt1 stands for two"),
-        ("version: 1", "version: 1\nmore: 2", "more"),
-        ("version: 1", "version: [", "kg.yaml"),
-    ],
-)  # fmt: skip
-def test_knowledge_that_is_wrong_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
-    path = tmp_path / "kg.yaml"
-    path.write_text(SHIPPED.read_text().replace(old, new, 1))
-    with pytest.raises(KnowledgeError, match=told):
-        read_knowledge(path)
 
 
 # 7: towers
@@ -399,10 +380,10 @@ def test_a_run_that_was_interrupted_goes_on_exactly(
 
 @pytest.mark.parametrize(
     "off",
-    [{"l1": 0.0, "l2": 0.0, "l3": 0.0}, {"l3": 0.0}, {"filter": False}, {"causal_head": False}],
+    [NO_CAUSE, {"l2": 0.0}, {"l3": 0.0}, {"filter": False}, {"causal_head": False}],
 )
-def test_each_part_can_be_left_out(vlm: Vlm, knowledge: Knowledge, off: dict) -> None:
-    config = replace(CONFIG, **off)
+def test_each_part_can_be_left_out(vlm: Vlm, knowledge: Knowledge, off: dict[str, Any]) -> None:
+    config = changed(off)
     made = learn(vlm, knowledge, config, replace(STEPS, steps=3))
     p, _ = p_real(data(2).x, data(2).patches(torch.arange(48)), made.vectors)
     assert bool(torch.isfinite(p).all())
@@ -413,11 +394,12 @@ def test_each_part_can_be_left_out(vlm: Vlm, knowledge: Knowledge, off: dict) ->
     [
         ({"rho": 0.0}, "rho"), ({"context": 0}, "start at 1"), ({"l1": -1.0}, "not negative"),
         ({"removal": "burn"}, "pool or prune"), ({"temperature": 0.0}, "temperature"),
+        ({"l1": 0.0, "l2": 0.0}, "unlearned"), ({"l1": 0.0, "causal_head": False}, "unlearned"),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_be_are_refused(wrong: dict, told: str) -> None:
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        replace(CONFIG, **wrong)
+        changed(wrong)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +412,7 @@ def test_settings_that_cannot_be_are_refused(wrong: dict, told: str) -> None:
         (torch.ones(4, 3, 8), [0, 1, 2, 1], "both real faces and masks"),
     ],
 )
-def test_data_that_is_none_is_refused(features, label, told: str) -> None:
+def test_data_that_is_none_is_refused(features: torch.Tensor, label: list[int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         MaskData.of(features, label, ["a"] * 4)
 
@@ -447,20 +429,35 @@ def test_batches_are_even_over_classes_and_scenarios() -> None:
     assert sum(row == 19 for row in rows) == 4
 
 
+Tensors = dict[str, torch.Tensor]
+Change = Callable[[Tensors, HeadDescriptor], tuple[Tensors, HeadDescriptor]]
+
+
+def told_of(descriptor: HeadDescriptor, **changes: Any) -> HeadDescriptor:
+    """Its config changed."""
+    return msgspec.structs.replace(descriptor, config=descriptor.config | changes)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (lambda t, d: ({n: v for n, v in t.items() if n != "wc"}, d), "wc missing"),
         (lambda t, d: (t | {"w0": t["w0"][:1]}, d), "w0 is"),
         (lambda t, d: (t | {"w_k": t["w_k"][:4]}, d), "w_k is"),
+        (lambda t, d: (t | {"w_q": t["w_q"][:0], "w_k": t["w_k"][:0]}, d), "w_q has no row"),
         (lambda t, d: (t | {"bank": t["bank"] + 1}, d), "bank holds other numbers"),
+        (lambda t, d: (t | {"bank": t["bank"] + 0.5}, d), "bank holds other numbers"),
+        (lambda t, d: (t | {"bank": 1 - t["bank"]}, d), "is a triple of real"),
         (lambda t, d: (t | {"face_class": t["face_class"] * 0}, d), "both classes"),
-        (lambda t, d: (t, msgspec.structs.replace(d, config={"no": 1})), "config is wrong"),
+        (lambda t, d: (t, told_of(d, no=1)), "config is wrong: 'no' is unknown"),
+        (lambda t, d: (t, told_of(d, keep_elements=2.5)), "config is wrong: .*keep_elements"),
+        (lambda t, d: (t, told_of(d, filter="no")), "config is wrong: .*filter"),
+        (lambda t, d: (t, told_of(d, rho=0.0)), "mask3d.safetensors: its config is wrong: rho"),
         (lambda t, d: (t, msgspec.structs.replace(d, dim=7)), "is needed"),
     ],
 )
 def test_a_file_of_another_shape_is_refused(
-    vlm: Vlm, trained: TrainedMask, tmp_path: Path, change, told: str
+    vlm: Vlm, trained: TrainedMask, tmp_path: Path, change: Change, told: str
 ) -> None:
     path = tmp_path / "mask3d.safetensors"
     save_mask_head(path, trained, vlm, {})

@@ -1,19 +1,22 @@
 """Mask prompts at run time: vectors and two small matrices; no text tower, no text pass.
 
 Both heads are averaged: the whole image's with filtered knowledge, and the causal one on patches
-that speak for the predicted class (3.2 and 3.4 of the method notes).
+that speak for the predicted class (3.2 and 3.4 of the method notes). Prompts that were learned by
+pruning are pooled here like all others: a head sees features, and no image to prune.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch.nn import functional
 
+from operators.nn.mask_prompts.knowledge import BANKS, CLASSES
 from operators.nn.mask_prompts.model import (
     MASK,
     Elements,
@@ -104,17 +107,37 @@ def mask_head(
             "bank": (count,),
         },
     )  # fmt: skip
-    try:
-        config = MaskConfig(**descriptor.config)
-    except TypeError as error:
-        raise ValueError(f"{path.name}: its config is wrong: {error}") from error
-    elements = Elements(tensors["face_class"].long(), tensors["bank"].long())
-    for name, value in (("face_class", elements.face_class), ("bank", elements.bank)):
-        if not set(value.tolist()) <= {0, 1}:
-            raise ValueError(f"{path.name}: {name} holds other numbers than 0 and 1")
-    if set(elements.face_class.tolist()) != {0, 1}:
-        raise ValueError(f"{path.name}: elements of both classes are needed")
+    if key_dim < 1:
+        raise ValueError(f"{path.name}: w_q has no row, the filter cannot attend")
+    config = _config(path, descriptor.config)
+    elements = _elements(path, tensors, descriptor.elements)
     texts = TextFeatures(tensors["t"], tensors["w0"], tensors["wc"])
     learned = (tensors["w_q"], tensors["w_k"], tensors["sigma"])
     vectors = Vectors(texts, elements, learned, tensors["alpha"][0], descriptor.logit_scale, config)
     return MaskHead(vectors, descriptor, sha)
+
+
+def _config(path: Path, told: Mapping[str, Any]) -> MaskConfig:
+    """ValueError for a name, a type or a value that a `MaskConfig` cannot have."""
+    unknown = sorted(set(told) - {field.name for field in fields(MaskConfig)})
+    if unknown:
+        raise ValueError(f"{path.name}: its config is wrong: {unknown[0]!r} is unknown")
+    try:
+        return msgspec.convert(told, MaskConfig)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path.name}: its config is wrong: {error}") from error
+
+
+def _elements(path: Path, tensors: Mapping[str, torch.Tensor], names: tuple[str, ...]) -> Elements:
+    """ValueError unless the numbers are 0 and 1, of both classes, and as the names say."""
+    for name in ("face_class", "bank"):
+        if not set(tensors[name].tolist()) <= {0.0, 1.0}:
+            raise ValueError(f"{path.name}: {name} holds other numbers than 0 and 1")
+    elements = Elements(tensors["face_class"].long(), tensors["bank"].long())
+    if set(elements.face_class.tolist()) != {0, 1}:
+        raise ValueError(f"{path.name}: elements of both classes are needed")
+    rows = zip(elements.face_class.tolist(), elements.bank.tolist(), names, strict=True)
+    for face_class, bank, name in rows:
+        if name.split(_SEP)[:2] != [CLASSES[face_class], BANKS[bank]]:
+            raise ValueError(f"{path.name}: {name} is a {BANKS[bank]} of {CLASSES[face_class]}")
+    return elements

@@ -46,7 +46,7 @@ class MaskConfig:
     filter: bool = True  # False: w_c(x) = w_c^0 (ablation)
     rho: float = 0.5  # share of patches that are kept
     temperature: float = 0.1  # T, of pooling by relevance
-    removal: Removal = "pool"
+    removal: Removal = "pool"  # in training; a head at run time always pools
     l1: float = 1.0
     l2: float = 0.5
     l3: float = 0.2
@@ -65,6 +65,10 @@ class MaskConfig:
             raise ValueError(f"rho, temperature or context_noise out of range: {self}")
         if min(self.l1, self.l2, self.l3) < 0 or self.removal not in ("pool", "prune"):
             raise ValueError(f"weights are not negative, removal is pool or prune: {self}")
+        if self.l1 == 0 and (self.causal_head or self.l2 > 0):
+            raise ValueError(
+                "l1 0 leaves causal prompts unlearned: causal_head false and l2 0 go with it"
+            )
 
 
 COMPACT = MaskConfig()
