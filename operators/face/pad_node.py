@@ -142,7 +142,7 @@ class PadNode(Operator[PadConfig]):
         if fit:
             try:
                 scored = self._score(self._head, [wanted[index] for index in fit])
-            except (ValueError, RuntimeError) as error:
+            except (ValueError, RuntimeError, TypeError) as error:
                 scored = [Attempt("error", f"{type(error).__name__}: {error}")] * len(fit)
             for index, attempt in zip(fit, scored, strict=True):
                 attempts[index] = attempt

@@ -301,6 +301,7 @@ def _limits(job: Job, what: str, state: Path) -> RunLimits:
         time_limit_s=job.time_limit_s,
         stop=job.stop,
         progress=lambda step, steps: job.tell(what, step, steps),
+        every_steps=MaskConfig.refresh_steps,  # so that a run that goes on does so exactly
     )
 
 
