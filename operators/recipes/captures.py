@@ -20,7 +20,7 @@ from engine.testing import make_frame
 from operators.face.square import face_square, square_matrix
 from operators.nn.capture.ranges import Split
 from operators.nn.capture.scene import KINDS, SUBKINDS, Kind, render, sample
-from operators.nn.capture.source import vary
+from operators.nn.capture.source import Source, vary
 from operators.recipes.faces import U8, WIDER, FaceImage
 from operators.video.warp import warp_rgb
 
@@ -37,6 +37,7 @@ class Task:
     subkind: str
     seed: int
     split: Split
+    other: int = -1  # face of a second person, whose features are mixed in; below 0: none
 
     @property
     def varied(self) -> bool:
@@ -106,11 +107,17 @@ def plan_tasks(
     tasks = []
     for number in range(max(counts.values())):
         group = groups[number % len(groups)]
-        face = group[int(np.random.default_rng([seed, number]).integers(len(group)))]
+        rng = np.random.default_rng([seed, number])
+        face = group[int(rng.integers(len(group)))]
+        strangers = [other for other in groups if other is not group]
+        other = -1
+        if split == "train" and strangers:
+            second = strangers[int(rng.integers(len(strangers)))]
+            other = second[int(rng.integers(len(second)))]
         for kind in KINDS:
             if number < counts.get(kind, 0):
                 subkind = SUBKINDS[kind][number // len(groups) % len(SUBKINDS[kind])]
-                tasks.append(Task(face, kind, subkind, seed + number, split))
+                tasks.append(Task(face, kind, subkind, seed + number, split, other))
     return tasks
 
 
@@ -184,10 +191,15 @@ def _render_one(task: Task) -> U8:
     image, points = face.image, face.points
     if task.varied:
         rng = np.random.default_rng([task.seed, 78])
-        image, points, _ = vary(image, points, face.native_px * WIDER, rng)
+        other = _source(_faces[task.other]) if task.other >= 0 else None
+        image, points, _ = vary(_source(face), rng, other)
     capture = sample(task.kind, task.seed, task.split, task.subkind)
     made = render(image, points, capture, round(_size_px * WIDER))
     return cut_square(made.image, made.points, _size_px, np.random.default_rng([task.seed, 77]))
+
+
+def _source(face: FaceImage) -> Source:
+    return Source(face.image, face.points, face.native_px * WIDER)
 
 
 def _shot(face: FaceImage, task: Task) -> Shot:

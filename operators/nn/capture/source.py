@@ -1,11 +1,12 @@
-"""The source varied: other skin, other build, other room, another camera that filmed it before.
+"""The source varied: other people, other skin, other room, another camera that filmed it before.
 
 Few people are licensed to learn from, and each was filmed by one camera only, so that person and
 camera are one. Before a face is rendered, as real or as an attack alike, its picture is therefore
-changed in what says nothing about the kind of capture. A model that must tell real from spoof on
-such pictures cannot lean on who was filmed with what. Inferred, ours: which changes, and how wide;
-the ranges are those of everyday cameras and rooms, and no split holds any of them out, because
-tests use the sources as they are.
+changed in what says nothing about the kind of capture: features are moved, and taken in parts from
+a second person. Without that a model learns its few real faces by heart, and since a mask is nobody
+it knows, takes every stranger for one. Inferred, ours: which changes, and how wide; the ranges are
+those of everyday cameras and rooms, and no split holds any of them out, because tests use the
+sources as they are.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from operators.nn.capture.light import F32, F64, REC709, U8
 from operators.nn.capture.pixels import as_f32
 from operators.nn.capture.ranges import Choice, Range, draw, drawn
 
 SMALLEST_PX = 24  # of a picture at its native size
+KNOTS = 6  # along a side, between which features are moved smoothly
+PARTS = 4  # along a side, from which it is chosen whose features are seen
 
 
 def _free(low: float, high: float, unit: str, source: str, *, log: bool = False) -> Range:
@@ -34,6 +38,10 @@ class SourceParameters:
     mirrored: bool = drawn(Choice((False, True), "faces are nearly symmetric"))
     stretch: float = drawn(_free(0.9, 1.11, "1", "width by height: faces are broad or long"))
     bend: float = drawn(_free(-0.12, 0.12, "1", "power law across the picture: build, lens, turn"))
+    features: float = drawn(_free(0.0, 0.02, "side", "rms by which parts of a face are moved"))
+    mixed: float = drawn(
+        _free(-0.5, 1.0, "1", "share of a second person's features; below 0: none")
+    )
     red: float = drawn(_free(0.82, 1.22, "1", "gain: skin and white balance", log=True))
     blue: float = drawn(_free(0.78, 1.28, "1", "gain: skin and white balance", log=True))
     saturation: float = drawn(_free(0.35, 1.8, "1", "0 is grey"))
@@ -50,21 +58,85 @@ class SourceParameters:
     levels: int = drawn(Choice((0, 0, 0, 0, 0, 24), "colours per channel of a palette; 0: all"))
 
 
-def vary(
-    image: U8, points: F64, native_px: float, rng: np.random.Generator
-) -> tuple[U8, F64, SourceParameters]:
-    """A changed copy of a source picture with its points, and what was changed.
+@dataclass(frozen=True)
+class Source:
+    """A picture of one person."""
 
-    `image` [S, S, 3] sRGB, `points` [5, 2] px; `native_px`: pixels along the picture's side in the
-    file it comes from, where noise, blur and compression act.
+    image: U8  # [S, S, 3] sRGB
+    points: F64  # [5, 2] px: right eye, left eye, nose, right and left mouth corner
+    native_px: float  # pixels along its side in the file it comes from
+
+
+def vary(
+    source: Source, rng: np.random.Generator, other: Source | None = None
+) -> tuple[U8, F64, SourceParameters]:
+    """A changed copy of a source's picture with its points, and what was changed.
+
+    Noise, blur and compression act at its native size. `other`: the second person.
     """
     how = draw(SourceParameters, rng, "train")
+    image, native_px = source.image, source.native_px
+    if other is not None and how.mixed > 0:
+        image = mix(source, other, how.mixed, rng)
+        native_px = min(native_px, other.native_px)
+    image, points = _move(image, source.points, how.features, rng)
     bent, moved = _shape(image, points, how)
     side = max(SMALLEST_PX, min(round(native_px), image.shape[0]))
     small = cv2.resize(bent, (side, side), interpolation=cv2.INTER_AREA)
     filmed = _film(_tone(as_f32(small / np.float32(255)), how), how, rng)
     back = cv2.resize(filmed, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(back), moved, how
+
+
+def mix(source: Source, other: Source, share: float, rng: np.random.Generator) -> U8:
+    """The source's head with features of the other, part by part, in the source's colours."""
+    side = source.image.shape[0]
+    across, _ = cv2.estimateAffinePartial2D(other.points, source.points, method=cv2.LMEDS)
+    if across is None:
+        return source.image
+    flags, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
+    laid = cv2.warpAffine(other.image, across, (side, side), flags=flags, borderMode=border)
+    parts = rng.uniform(0, 2 * share, (PARTS, PARTS)).astype(np.float32)
+    whose = cv2.resize(np.clip(parts, 0, 1), (side, side), interpolation=cv2.INTER_CUBIC)
+    face = _face(source)
+    own = as_f32(source.image)
+    new = _in_the_light_of(own, as_f32(laid), face > 0.5)
+    weight = (face * np.clip(whose, 0, 1))[..., None]
+    return np.clip(np.rint(own + weight * (new - own)), 0, 255).astype(np.uint8)
+
+
+def _face(source: Source) -> F32:
+    """[S, S] 1 inside the face, 0 outside, with a soft rim."""
+    side, points = source.image.shape[0], source.points
+    x0, y0 = points.mean(axis=0)
+    across_px = float(np.linalg.norm(points[1] - points[0]))
+    down_px = float(np.linalg.norm(points[3:].mean(axis=0) - points[:2].mean(axis=0)))
+    reach = max(across_px, 0.85 * down_px)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    inside = 1.35 - np.hypot((x - x0) / reach, (y - y0) / (1.35 * reach))
+    return as_f32(np.clip(inside / 0.35, 0, 1))
+
+
+def _in_the_light_of(own: F32, new: F32, where: npt.NDArray[np.bool_]) -> F32:
+    """[S, S, 3] `new` with mean and spread of `own`, per channel, as they are `where`."""
+    have, wanted = new[where], own[where]
+    gain = wanted.std(axis=0) / (have.std(axis=0) + 1)
+    return as_f32((new - have.mean(axis=0)) * gain + wanted.mean(axis=0))
+
+
+def _move(image: U8, points: F64, rms: float, rng: np.random.Generator) -> tuple[U8, F64]:
+    """Parts of a face moved against each other, smoothly; the points go along."""
+    side = image.shape[0]
+    knots = (rng.standard_normal((KNOTS, KNOTS, 2)) * rms * side).astype(np.float32)
+    shift = cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    moved = cv2.remap(
+        image, x + shift[..., 0], y + shift[..., 1], cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )  # fmt: skip
+    rows = np.clip(np.rint(points[:, 1]), 0, side - 1).astype(int)
+    columns = np.clip(np.rint(points[:, 0]), 0, side - 1).astype(int)
+    return np.asarray(moved, np.uint8), points - shift[rows, columns].astype(np.float64)
 
 
 def _shape(image: U8, points: F64, how: SourceParameters) -> tuple[U8, F64]:
