@@ -109,6 +109,16 @@ def test_frames_of_16_bits_are_refused(encode: FaceEncode) -> None:
         encode.process(Batch((seen,)))
 
 
+@pytest.mark.parametrize(("mode", "rows"), [("file", [1, 1, 1]), ("live", [0, 0, 1])])
+def test_live_the_frames_of_a_batch_share_a_turn_and_the_newest_is_taken(
+    mode: Any, rows: list[int]
+) -> None:
+    operator = FaceEncode(FaceEncodeConfig(checkpoint=str(random_compact()), every_ms=40))
+    operator.open(HarnessContext(mode=mode))
+    frames = tuple(frame(track(1), ms=ms) for ms in (0, 40, 80))
+    assert [len(made.data) for made in operator.process(Batch(frames)).frames] == rows
+
+
 def test_a_batch_over_streams_is_the_same_as_one_by_one() -> None:
     frames = [frame(track(1), ms=1, stream="a"), frame(track(1), ms=2, stream="b"), frame(ms=3)]
     together = opened().process(Batch(tuple(frames))).frames
