@@ -19,7 +19,7 @@ FACE = ((120.0, 90.0), (170.0, 90.0), (145.0, 115.0), (125.0, 140.0), (165.0, 14
 
 
 def track(track_id: int, **changes: Any) -> Track:
-    fields = {
+    fields: dict[str, Any] = {
         "track_id": track_id, "box": (95.0, 60.0, 195.0, 170.0), "score": 0.9, "points": FACE,
         "hits": 5, "age_ms": 200, "predicted": False,
     }  # fmt: skip
