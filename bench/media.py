@@ -66,7 +66,7 @@ def _encode_two_faces(target: Path, seconds: int) -> None:
     say(f"building {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_suffix(f".{os.getpid()}.mp4")
-    portrait = np.ascontiguousarray(skimage.data.astronaut())
+    portrait = np.ascontiguousarray(skimage.data.astronaut())  # type: ignore[no-untyped-call]
     people = (Portrait(portrait, False, 1.5, 0.0), Portrait(portrait, True, 1.3, 2.1))
     with av.open(str(draft), "w") as out:
         options = {"preset": "veryfast", "crf": "20"}

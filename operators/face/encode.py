@@ -7,7 +7,7 @@ schedule in pts (new tracks first), and a frame without features says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ from operators.ports import Features, Video
 from operators.video.warp import warp_rgb
 
 if TYPE_CHECKING:
+    from operators.nn.pad.schedule import VisibleTrack
     from operators.nn.pad.sequential import TrackKey
     from operators.nn.vlm.interface import Vlm
 
@@ -58,7 +59,8 @@ class FaceEncodeConfig(Config, frozen=True):
         int, Meta(ge=10, le=5000, description="a track is encoded this often in pts")
     ] = 100
     max_faces: Annotated[
-        int, Meta(ge=1, le=64, description="encoded per frame; the others have to wait their turn")
+        int,
+        Meta(ge=1, le=64, description="encoded in one turn; the others have to wait for theirs"),
     ] = 4
     min_face_px: Annotated[
         float, Meta(ge=8, description="narrower faces are not judged: there is too little to see")
@@ -85,6 +87,7 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         from operators.nn.pad.schedule import Schedule, ScheduleConfig
 
         config = self.config
+        self._live = ctx.mode == "live"
         self._vlm = load_vlm(config.checkpoint, ctx)
         self._schedule = Schedule(ScheduleConfig(config.max_faces, config.every_ms * 1_000_000))
         self._image_size = self._vlm.image.size_px
@@ -97,18 +100,19 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         from operators.nn.pad.sequential import TrackKey
 
         reasons: list[dict[int, str]] = []
-        visible = []
+        visible: list[list[VisibleTrack]] = []
         for frame in frames.frames:
             stamp = frame.stamp
             told = {track.track_id: self._unfit(frame, track) for track in frame.of(Track)}
             reasons.append(told)
             keys = [TrackKey(stamp.stream_id, name) for name, reason in told.items() if not reason]
-            visible += [VisibleTrack(key, stamp.pts_ns) for key in keys]
-        due = set(self._schedule.choose(visible))
+            visible.append([VisibleTrack(key, stamp.pts_ns) for key in keys])
+        dues = self._choose(visible)
         crops: list[U8] = []
         records: list[tuple[EncodedFace, ...]] = []
-        for frame, told in zip(frames.frames[::-1], reasons[::-1], strict=True):
-            records.append(self._tell(frame, told, due, crops))  # on the newest frame of a track
+        newest_first = zip(frames.frames[::-1], reasons[::-1], dues[::-1], strict=True)
+        for frame, told, due in newest_first:
+            records.append(self._tell(frame, told, due, crops))
         features = self._encode(crops)
         made: list[Frame] = []
         first = 0
@@ -120,6 +124,18 @@ class FaceEncode(Operator[FaceEncodeConfig]):
 
     def reset(self, stream_id: str) -> None:
         self._schedule.reset(stream_id)
+
+    def _choose(self, visible: Sequence[Sequence[VisibleTrack]]) -> list[set[TrackKey]]:
+        """The tracks that are due, frame by frame.
+
+        Live, a batch holds what came while the last one was encoded: its frames share one turn,
+        and one set, so that each track is taken from the newest frame that shows it. In a file
+        every frame has its turn, whatever the batches are.
+        """
+        if self._live:
+            shared = set(self._schedule.choose([track for tracks in visible for track in tracks]))
+            return [shared] * len(visible)
+        return [set(self._schedule.choose(tracks)) for tracks in visible]
 
     def _tell(
         self, frame: Frame, reasons: Mapping[int, str], due: set[TrackKey], crops: list[U8]

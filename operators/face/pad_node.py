@@ -23,7 +23,7 @@ from msgspec import Meta
 from engine import Batch, Config, Frame, OpContext, Operator, OperatorError
 from operators.events import event_frame
 from operators.face.encode import EncodedFace
-from operators.face.pad_scale import CameraScale
+from operators.face.pad_head import CameraScale, load_head
 from operators.face.verdicts import HeadVerdict, Profile, Status
 
 if TYPE_CHECKING:
@@ -254,31 +254,3 @@ class PadNode(Operator[PadConfig]):
             return
         self._told.add(attempt.reason)
         self._ctx.report("NOT_JUDGED", f"{attempt.status}: {attempt.reason or 'synthetic frame'}")
-
-
-def load_head(path: Path, name: str, ctx: OpContext) -> PadHead:
-    """The head of that name; OperatorError says what is wrong with the file."""
-    try:
-        import torch
-    except ImportError as error:
-        message = f"this node needs torch ({error}): pip install 'frameloom[models]'"
-        raise OperatorError("MISSING_PACKAGE", message) from error
-    from operators.nn.prompts.head import open_head
-
-    torch.set_num_threads(ctx.threads)
-    try:
-        head = open_head(path)
-    except FileNotFoundError as error:
-        message = f"{path}: there is no such checkpoint; `frameloom train` makes one"
-        raise OperatorError("NO_CHECKPOINT", message) from error
-    except (ValueError, OSError) as error:
-        raise OperatorError("BAD_CHECKPOINT", f"{path}: {error}") from error
-    if head.name != name:
-        message = f"{path}: is a checkpoint of {head.name}, and this node is {name}"
-        raise OperatorError("BAD_CHECKPOINT", message)
-    try:
-        for camera in ("", *head.thresholds):
-            CameraScale(head, camera)
-    except ValueError as error:
-        raise OperatorError("BAD_CHECKPOINT", f"{path}: {error}") from error
-    return head

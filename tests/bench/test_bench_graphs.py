@@ -7,19 +7,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import churn, gst, latency, overload, pipeline
+from bench import churn, gst, guard, latency, overload, pipeline
 from bench.links import Inproc
-from bench.operators import FACES, AgeSink, AgeSinkConfig, FixedFaces, Remember, Slow, SlowConfig
+from bench.operators import (
+    FACES,
+    AgeSink,
+    AgeSinkConfig,
+    FixedFaces,
+    Remember,
+    Slow,
+    SlowConfig,
+    VerdictSink,
+    VerdictSinkConfig,
+)
 from bench.runs import drop_figures, unbalanced
 from bench.straight import call
 from engine.check import check
 from engine.clock import FakeClock
 from engine.contract import NoConfig
+from engine.loader import load_graph
 from engine.plan import LinkKind
 from engine.spec import GraphSpec
 from engine.telemetry.stats import EdgeStats, RunSnapshot
 from engine.testing import HarnessContext, make_frame, run_operator
 from operators.face.records import Face
+from operators.face.verdicts import Verdict
 
 FRAMES = [make_frame(np.full((4, 4), seq, np.uint8), seq=seq) for seq in range(3)]
 
@@ -48,6 +60,37 @@ def test_latency_runs_all_of_guard_and_one_sink_more(
     assert plan.nodes["camera"].config["realtime"]
     assert {"detect", "track", "overlay", "video", "log", "page", "shown"} <= set(plan.nodes)
     assert plan.nodes["detect"].config["model"] == latency.DETECTORS[detector]
+
+
+def test_guard_runs_live_with_two_sinks_more() -> None:
+    spec = guard.guard("clip.mp4")
+    assert spec.mode == "live"
+    assert spec.nodes["camera"].config["realtime"]
+    shipped = load_graph("guard")
+    assert set(spec.nodes) == {*shipped.nodes, "shown", "told"}
+    assert spec.workers == shipped.workers
+    for name in ("encode", "antispoof", "mask3d", "decision"):
+        assert spec.nodes[name] == shipped.nodes[name]
+
+
+def test_verdict_sink_notes_age_and_whether_it_opens(tmp_path: Path) -> None:
+    said = (
+        Verdict(1, "live", "", "", 2.0, "balanced", 0.25, 9, 120, (), True),
+        Verdict(2, "unsure", "", "", None, "balanced", 0.25, 0, None, (), False),
+    )
+    frames = [FRAMES[0], FRAMES[1].with_records(*said)]
+    run_operator(VerdictSink(VerdictSinkConfig(path="v.npy")), frames, output=tmp_path)
+    noted = np.load(tmp_path / "v.npy", allow_pickle=False)
+    captured_ns = FRAMES[1].stamp.capture_ns
+    assert noted.tolist() == [[captured_ns, 1, 120, 1], [captured_ns, 2, -1, 0]]
+    assert guard.verdict_figures(noted, frames=1) == {
+        "faces_per_frame": 2.0,
+        "verdicts": 2,
+        "verdicts_without_evidence": 1,
+        "verdict_age_p50_ms": 120.0,
+        "verdict_age_p95_ms": 120.0,
+        "verdict_age_max_ms": 120,
+    }
 
 
 def test_age_sink_notes_arrival_and_age(tmp_path: Path) -> None:

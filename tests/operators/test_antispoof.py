@@ -16,8 +16,8 @@ from engine.testing import HarnessContext, run_operator
 from operators.events import EVENT_CAPS
 from operators.face.antispoof import AntiSpoof
 from operators.face.encode import FEATURE_CAPS, EncodedFace
+from operators.face.pad_head import CameraScale, logit
 from operators.face.pad_node import SHIPPED, PadConfig
-from operators.face.pad_scale import CameraScale, logit
 from operators.face.verdicts import HeadVerdict
 from operators.nn.pad.calibration import LabelledCalibration, RealOnlyCalibration
 from operators.nn.pad.threshold import Threshold

@@ -11,14 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import Frame, Record, Stamp
+from engine import Batch, Frame, Record, Stamp
 from engine.caps import Caps
-from engine.testing import HarnessContext
+from engine.testing import HarnessContext, make_frame
 from operators.events import EVENT_CAPS
+from operators.face.antispoof import AntiSpoof
 from operators.face.decision import FaceDecision, FaceDecisionConfig
+from operators.face.encode import FaceEncode, FaceEncodeConfig
+from operators.face.pad_node import PadConfig
 from operators.face.records import Track
 from operators.face.verdicts import HeadVerdict, Verdict
 from tests.operators.faces import track
+from tests.operators.models import certain_head, random_compact
+from tests.operators.test_encode import FACE
+from tests.operators.test_encode import track as encoded_track
 
 MS = 1_000_000
 NOW_MS = 5000
@@ -269,6 +275,56 @@ def test_a_record_that_opens_without_being_live_cannot_be_made(outcome: Any) -> 
 def test_at_least_one_head_is_required() -> None:
     with pytest.raises(msgspec.ValidationError, match="length"):
         msgspec.convert({"required": []}, FaceDecisionConfig)
+
+
+# ---- from the picture on
+
+NOISE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+GREY = np.ascontiguousarray(NOISE[..., 0])
+
+
+def outcomes(picture: np.ndarray[Any, Any], **changes: Any) -> set[str]:
+    """What is told within 1.6 s of a face on these pixels, by a head that calls all faces live."""
+    encode = FaceEncode(FaceEncodeConfig(checkpoint=str(random_compact())))
+    antispoof = AntiSpoof(PadConfig(checkpoint=str(certain_head(4.0))))
+    decision = opened(required=("antispoof",))
+    for operator in (encode, antispoof):
+        operator.open(HarnessContext())
+    plain = make_frame(picture)
+    found: set[str] = set()
+    for ms in range(0, 1600, 80):
+        person = encoded_track(1, **({"age_ms": ms} | changes))
+        frame = Frame(plain.data, plain.caps, stamp(ms), (person,))
+        (judged,) = antispoof.process(encode.process(Batch((frame,)))).frames
+        found.add(told(decision, frame, antispoof=judged).outcome)
+    return found
+
+
+def test_a_good_picture_of_a_face_becomes_live() -> None:
+    assert outcomes(NOISE) == {"unsure", "live"}
+
+
+@pytest.mark.parametrize(
+    ("picture", "changes"),
+    [
+        (NOISE, {"box": (140.0, 100.0, 148.0, 108.0)}),
+        (NOISE, {"points": tuple((x - 140, y) for x, y in FACE)}),
+        (NOISE, {"points": tuple((x + 5000, y) for x, y in FACE)}),
+        (NOISE, {"points": ((50.0, 50.0),) * 5}),
+        (NOISE, {"points": ((float("nan"), 1.0),) * 5}),
+        (NOISE, {"score": 0.0}),
+        (NOISE, {"predicted": True}),
+        (GREY, {}),
+        (np.dstack([GREY] * 3), {}),
+        (np.zeros((240, 320, 3), np.uint8), {}),
+    ],
+    ids=["8 px", "half outside", "empty crop", "no size", "nan", "no score", "guessed", "grey",
+         "grey as rgb", "black"],
+)  # fmt: skip
+def test_a_picture_that_cannot_be_judged_never_opens(
+    picture: np.ndarray[Any, Any], changes: dict[str, Any]
+) -> None:
+    assert outcomes(picture, **changes) == {"unsure"}
 
 
 # ---- everything at once

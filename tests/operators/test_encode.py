@@ -19,7 +19,7 @@ FACE = ((120.0, 90.0), (170.0, 90.0), (145.0, 115.0), (125.0, 140.0), (165.0, 14
 
 
 def track(track_id: int, **changes: Any) -> Track:
-    fields = {
+    fields: dict[str, Any] = {
         "track_id": track_id, "box": (95.0, 60.0, 195.0, 170.0), "score": 0.9, "points": FACE,
         "hits": 5, "age_ms": 200, "predicted": False,
     }  # fmt: skip
@@ -107,6 +107,16 @@ def test_frames_of_16_bits_are_refused(encode: FaceEncode) -> None:
     seen = Frame(deep.data, deep.caps, frame().stamp, (track(1),))
     with pytest.raises(CapsError, match="8-bit frames, these are uint16"):
         encode.process(Batch((seen,)))
+
+
+@pytest.mark.parametrize(("mode", "rows"), [("file", [1, 1, 1]), ("live", [0, 0, 1])])
+def test_live_the_frames_of_a_batch_share_a_turn_and_the_newest_is_taken(
+    mode: Any, rows: list[int]
+) -> None:
+    operator = FaceEncode(FaceEncodeConfig(checkpoint=str(random_compact()), every_ms=40))
+    operator.open(HarnessContext(mode=mode))
+    frames = tuple(frame(track(1), ms=ms) for ms in (0, 40, 80))
+    assert [len(made.data) for made in operator.process(Batch(frames)).frames] == rows
 
 
 def test_a_batch_over_streams_is_the_same_as_one_by_one() -> None:

@@ -49,13 +49,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def guard(uri: Path, **workers: Any) -> GraphSpec:
-    """The shipped graph on one file; `workers` places overlay and video in a second worker."""
+    """The shipped graph on one file; `workers` has overlay and video placed in a second worker."""
     spec = load_graph("guard")
     nodes = dict(spec.nodes)
     nodes["camera"] = msgspec.structs.replace(nodes["camera"], config={"uri": str(uri)})
     for name in SECOND_WORKER if workers else ():
         nodes[name] = msgspec.structs.replace(nodes[name], worker="second")
-    return msgspec.structs.replace(spec, mode="file", nodes=nodes, workers=workers)
+    placed = {**spec.workers, **workers}
+    return msgspec.structs.replace(spec, mode="file", nodes=nodes, workers=placed)
 
 
 def run(spec: GraphSpec, out: Path) -> RunResult:
@@ -70,6 +71,7 @@ PLACEMENTS: dict[str, dict[str, WorkerSpec]] = {
     "two workers": {"second": WorkerSpec()},
     "two workers over tcp": {
         "main": WorkerSpec(host="localhost"),
+        "judge": WorkerSpec(host="localhost"),
         "second": WorkerSpec(host="127.0.0.1"),
     },
 }
@@ -83,7 +85,7 @@ def test_every_placement_gives_the_same_bytes(clip: Path, tmp_path: Path) -> Non
         assert all(
             edge.balanced and edge.sent == edge.consumed for edge in result.snapshot.edges.values()
         )
-        links.append(result.snapshot.edges["track.out->overlay.frames"].link)
+        links.append(result.snapshot.edges["decision.out->overlay.frames"].link)
     assert links == ["inproc", "inproc", "ipc", "tcp"]
     for file in ("camera.mp4", "events.jsonl"):
         contents = {(tmp_path / name / file).read_bytes() for name in PLACEMENTS}
@@ -102,7 +104,9 @@ def test_the_recording_has_every_frame_and_the_sound_untouched(clip: Path, tmp_p
 
 def test_events_name_stream_time_track_box_and_score(clip: Path, tmp_path: Path) -> None:
     run(guard(clip), tmp_path)
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert {event["kind"] for event in rows} > {"verdict"}  # see test_guard_verdicts.py
+    events = [event for event in rows if event["kind"] != "verdict"]
     assert [event["kind"] for event in events if event["kind"] != "face_seen"] == [
         "face_entered",
         "face_left",

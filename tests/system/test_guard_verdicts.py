@@ -72,7 +72,7 @@ def guard(clip: Path, *, live: bool = False, **antispoof: Any) -> GraphSpec:
     op = antispoof.pop("op", spec.nodes["antispoof"].op)
     configs: dict[str, dict[str, Any]] = {
         "camera": {"uri": str(clip), "loop": live, "realtime": live},
-        "encode": {"checkpoint": str(random_compact())},
+        "encode": {"checkpoint": str(random_compact()), "max_faces": 1},
         "antispoof": {"checkpoint": str(certain_head(4.0))} | antispoof,
         "decision": {"required": ["antispoof"]},
     }

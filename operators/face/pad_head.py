@@ -1,4 +1,4 @@
-"""What a head's score means at one camera: log-odds of live, p-value, threshold.
+"""A head as its node needs it: read from its file, and what its scores mean at one camera.
 
 With a calibration in the checkpoint it gives the log-odds. A camera's own threshold moves it: light
 and lens move all scores of a camera together (`spec/face.md` 2.4), on the scale where prompts add,
@@ -12,9 +12,12 @@ score means nothing, and that is an error.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from engine import OpContext, OperatorError
 
 if TYPE_CHECKING:
     from operators.nn.prompts.head import PadHead
@@ -74,3 +77,31 @@ def logit(score: float) -> float:
     from operators.nn.pad.calibration import LabelledCalibration
 
     return float(LabelledCalibration(1.0, 0.0, "logit").log_odds(np.array(score)))
+
+
+def load_head(path: Path, name: str, ctx: OpContext) -> PadHead:
+    """The head of that name; OperatorError says what is wrong with the file."""
+    try:
+        import torch
+    except ImportError as error:
+        message = f"this node needs torch ({error}): pip install 'frameloom[models]'"
+        raise OperatorError("MISSING_PACKAGE", message) from error
+    from operators.nn.prompts.head import open_head
+
+    torch.set_num_threads(ctx.threads)
+    try:
+        head = open_head(path)
+    except FileNotFoundError as error:
+        message = f"{path}: there is no such checkpoint; `frameloom train` makes one"
+        raise OperatorError("NO_CHECKPOINT", message) from error
+    except (ValueError, OSError) as error:
+        raise OperatorError("BAD_CHECKPOINT", f"{path}: {error}") from error
+    if head.name != name:
+        message = f"{path}: is a checkpoint of {head.name}, and this node is {name}"
+        raise OperatorError("BAD_CHECKPOINT", message)
+    try:
+        for camera in ("", *head.thresholds):
+            CameraScale(head, camera)
+    except ValueError as error:
+        raise OperatorError("BAD_CHECKPOINT", f"{path}: {error}") from error
+    return head
