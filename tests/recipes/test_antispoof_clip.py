@@ -8,10 +8,17 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
+from engine import Batch
 from engine.recipe import Job, RecipeError
+from engine.testing import HarnessContext
+from operators.face.antispoof import AntiSpoof
+from operators.face.encode import FaceEncode, FaceEncodeConfig
+from operators.face.pad_node import PadConfig
+from operators.face.verdicts import HeadVerdict
 from operators.nn.prompts.head import open_head
 from operators.recipes.antispoof import RECIPE
 from tests.nn.test_vlm_files import TEXT, VISION, save_tokenizer
+from tests.operators.test_encode import frame, track
 from tests.recipes.heads import judged
 from tests.recipes.people import people
 from tests.recipes.test_antispoof import SMALL
@@ -52,6 +59,23 @@ def test_prompts_of_a_clip_are_trained_judged_and_calibrated(tmp_path: Path, cli
     assert sorted(again.thresholds) == ["", "office"]
     features = torch.randn(3, 17, 24, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(head(features).score_real, again(features).score_real)
+    streamed = stream(str(clip), str(tmp_path / "calibrated" / "antispoof.safetensors"))
+    assert [verdict.status for verdict in streamed] == ["scored"] * 3
+    assert {verdict.checkpoint for verdict in streamed} == {again.sha}
+    assert streamed[-1].n_scored == 3
+
+
+def stream(clip: str, checkpoint: str) -> list[HeadVerdict]:
+    """Three frames of one face through both operators, as a graph would call them."""
+    encode, judge = FaceEncode(FaceEncodeConfig(checkpoint=clip)), AntiSpoof(PadConfig(checkpoint))
+    found: list[HeadVerdict] = []
+    for operator in (encode, judge):
+        operator.open(HarnessContext())
+    for number in range(3):
+        (features,) = encode.process(Batch((frame(track(7), ms=200 * number),))).frames
+        (verdicts,) = judge.process(Batch((features,))).frames
+        found += verdicts.of(HeadVerdict)
+    return found
 
 
 def test_without_a_tokenizer_no_prompt_can_be_learned(tmp_path: Path, clip: Path) -> None:
