@@ -1,6 +1,6 @@
 """`frameloom models`: which checkpoints operators read by themselves, and what a checkpoint says.
 
-A safetensors file carries text beside its tensors; what is JSON in it is shown, tensors are not read.
+A safetensors file carries text beside its tensors; what is JSON in it is shown, no tensor is read.
 """
 
 from __future__ import annotations
