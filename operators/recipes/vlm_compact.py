@@ -89,11 +89,11 @@ class Recipe:
         path = job.out / "compact-vlm.safetensors"
         card = make_card(settings, faces, splits)
         save_compact(path, vlm, card)  # rounds: what is measured is what was saved
-        saved, _, _ = load_compact(path, with_text=True)
+        saved, _, _ = load_compact(path)
         cached = tower_features(saved.image, made["development"].images, job, "measure")
         if cached is None:
             return Trained(None, {})
-        data = align_data(made["development"], cached, classes, saved, held_out=True)
+        data = align_data(made["development"], cached, classes, vlm, held_out=True)
         figures = figures_of(retrieval(saved.heads, data))
         save_compact(path, saved, {**card, "development": figures})
         return Trained(path, figures)
