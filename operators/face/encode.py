@@ -17,9 +17,8 @@ from msgspec import Meta
 
 from engine import Batch, Caps, CapsError, Config, Frame, OpContext, Operator, OperatorError, Record
 from operators.face.records import Box, Track
-from operators.face.square import face_square, share_inside, square_matrix
+from operators.face.square import cut_out, face_square, share_inside
 from operators.ports import Features, Video
-from operators.video.warp import warp_rgb
 
 if TYPE_CHECKING:
     from operators.nn.pad.schedule import VisibleTrack
@@ -179,7 +178,7 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         assert square is not None
         if frame.data.dtype != np.uint8:
             raise CapsError(f"faces are cut out of 8-bit frames, these are {frame.data.dtype}")
-        return warp_rgb(frame, square_matrix(square, self._image_size), self._image_size)
+        return cut_out(frame, square, self._image_size)
 
     def _encode(self, crops: list[U8]) -> F16:
         import torch

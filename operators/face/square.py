@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from engine import Frame
 from operators.face.records import Point
+from operators.video.warp import warp_rgb
 from operators.video.yuv import frame_size
 
+U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 # Side of the square by the distance of the eyes (or eyes to mouth, whichever is larger: a face
 # that is turned keeps its height). About 2.2 times the width of the box: the face with its rim and
@@ -41,6 +43,13 @@ def square_matrix(square: tuple[float, float, float], size_px: int) -> F64:
     scale = size_px / side
     shift = (size_px - 1) / 2
     return np.array([(scale, 0.0, shift - scale * x), (0.0, scale, shift - scale * y)])
+
+
+def cut_out(frame: Frame, square: tuple[float, float, float], size_px: int) -> U8:
+    """[S, S, 3] RGB of the square. Beyond the frame's rim it goes on mirrored: a black bar beside a
+    face would look like the rim of a screen.
+    """
+    return warp_rgb(frame, square_matrix(square, size_px), size_px, mirrored=True)
 
 
 def share_inside(square: tuple[float, float, float], frame: Frame) -> float:

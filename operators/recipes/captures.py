@@ -17,12 +17,11 @@ import numpy as np
 
 from engine.recipe import Job, RecipeError
 from engine.testing import make_frame
-from operators.face.square import face_square, square_matrix
+from operators.face.square import cut_out, face_square
 from operators.nn.capture.ranges import Split
 from operators.nn.capture.scene import KINDS, SUBKINDS, Kind, render, sample
 from operators.nn.capture.source import Source, vary
 from operators.recipes.faces import U8, WIDER, FaceImage
-from operators.video.warp import warp_rgb
 
 JITTER = 0.03  # of the side: how far two detectors' squares differ
 CHUNK = 8
@@ -148,7 +147,7 @@ def cut_square(
     x, y, side = square
     x, y = (value + side * rng.uniform(-JITTER, JITTER) for value in (x, y))
     side *= 1 + rng.uniform(-JITTER, JITTER)
-    return warp_rgb(make_frame(image), square_matrix((x, y, side), size_px), size_px)
+    return cut_out(make_frame(image), (x, y, side), size_px)
 
 
 _faces: list[FaceImage] = []

@@ -22,7 +22,7 @@ from engine.testing import HarnessContext, make_frame
 from operators.face.detect import FaceDetect, FaceDetectConfig
 from operators.face.encode import SHIPPED, FaceEncodeConfig
 from operators.face.records import Face
-from operators.face.square import face_square, share_inside, square_matrix
+from operators.face.square import cut_out, face_square, share_inside
 from operators.nn.pad.listing import KINDS, MediaItem
 from operators.nn.pad.scoring import FrameResult, ScoredItem, VideoRule, score_items
 from operators.nn.prompts.head import PadHead, open_head
@@ -32,7 +32,6 @@ from operators.nn.vlm.loading import load_clip
 from operators.recipes.align import joined_features
 from operators.recipes.faces import U8
 from operators.sources.file import FileSource, FileSourceConfig
-from operators.video.warp import warp_rgb
 
 F64 = npt.NDArray[np.float64]
 F16 = npt.NDArray[np.float16]
@@ -128,8 +127,7 @@ class FileScorer:
             return NO_POINTS
         if share_inside(square, frame) < LIMITS.min_inside:
             return OUTSIDE
-        size_px = self._vlm.image.size_px
-        return warp_rgb(frame, square_matrix(square, size_px), size_px)
+        return cut_out(frame, square, self._vlm.image.size_px)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from engine.recipe import RecipeError
 from engine.testing import HarnessContext, make_frame
 from operators.face.detect import FaceDetect, FaceDetectConfig
 from operators.face.records import Face
-from operators.face.square import face_square, square_matrix
+from operators.face.square import cut_out, face_square, square_matrix
 from operators.sources.file import FileSource, FileSourceConfig
-from operators.video.warp import apply, warp_rgb
+from operators.video.warp import apply
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
@@ -85,13 +85,9 @@ class FaceReader:
         if square is None or square[2] < SMALLEST_PX:
             return None
         x, y, side = square
-        size_px = self._sampling.size_px
-        matrix = square_matrix((x, y, side * WIDER), size_px)
-        return (
-            warp_rgb(frame, matrix, size_px),
-            apply(matrix, np.array(faces[0].points)),
-            side,
-        )
+        wider, size_px = (x, y, side * WIDER), self._sampling.size_px
+        points = apply(square_matrix(wider, size_px), np.array(faces[0].points))
+        return cut_out(frame, wider, size_px), points, side
 
 
 def read_faces(folder: Path, sampling: Sampling) -> Iterator[tuple[int, int, list[FaceImage]]]:

@@ -46,10 +46,11 @@ def invert(matrix: F64) -> F64:
     return np.column_stack([turn, -turn @ matrix[:, 2]])
 
 
-def warp_rgb(frame: Frame, matrix: F64, size_px: int) -> U8:
+def warp_rgb(frame: Frame, matrix: F64, size_px: int, *, mirrored: bool = False) -> U8:
     """[S, S, 3] RGB of the square that `matrix` (frame pixels -> square pixels) cuts out.
 
-    Outside of the frame is black. Strong shrinking samples more pixels first and averages them.
+    Outside of the frame is black, or the frame once more, `mirrored` at its rim. Strong shrinking
+    samples more pixels first and averages them.
     """
     shrinking = 1 / math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     over = min(max(math.floor(shrinking), 1), MAX_OVERSAMPLING)
@@ -62,6 +63,7 @@ def warp_rgb(frame: Frame, matrix: F64, size_px: int) -> U8:
             _for_plane(finer, layer.divisor),
             (side, side),
             flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_CONSTANT,
             borderValue=(layer.black,) * 3,
         )
         for layer in layers_of(frame.data, frame.caps)
