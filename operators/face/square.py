@@ -15,10 +15,10 @@ from operators.video.yuv import frame_size
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 # Side of the square by the distance of the eyes (or eyes to mouth, whichever is larger: a face
-# that is turned keeps its height). About 2.2 times the width of the box: the face with its rim and
+# that is turned keeps its height). About 2.7 times the width of the box: the face with its rim and
 # what is around it, for the edges of a paper or a screen, or a hand that holds it, are the plainest
 # evidence there is at this distance.
-SIDE_BY_SPAN = 5.3
+SIDE_BY_SPAN = 6.6
 
 
 def face_square(points: tuple[Point, ...]) -> tuple[float, float, float] | None:

@@ -37,6 +37,7 @@ class Task:
     seed: int
     split: Split
     other: int = -1  # face of a second person, whose features are mixed in; below 0: none
+    room: int = -1  # in the list of rooms; below 0: where the face was filmed
 
     @property
     def varied(self) -> bool:
@@ -91,11 +92,13 @@ def plan_tasks(
     counts: Mapping[Kind, int],
     split: Split,
     seed: int,
+    rooms: int = 0,
 ) -> list[Task]:
     """So many pictures of each kind; every subject and sub-kind equally often.
 
     The n-th pictures of all kinds show the same face with the same seed, hence before the same
-    camera, in the same light: they differ by the attack alone.
+    camera, in the same light: they differ by the attack alone. `rooms`: how many there are to put
+    training faces in.
     """
     by_subject: dict[str, list[int]] = {}
     for index in chosen:
@@ -109,24 +112,31 @@ def plan_tasks(
         rng = np.random.default_rng([seed, number])
         face = group[int(rng.integers(len(group)))]
         strangers = [other for other in groups if other is not group]
-        other = -1
+        other = room = -1
         if split == "train" and strangers:
             second = strangers[int(rng.integers(len(strangers)))]
             other = second[int(rng.integers(len(second)))]
+        if split == "train" and rooms:
+            room = int(rng.integers(rooms))
         for kind in KINDS:
             if number < counts.get(kind, 0):
                 subkind = SUBKINDS[kind][number // len(groups) % len(SUBKINDS[kind])]
-                tasks.append(Task(face, kind, subkind, seed + number, split, other))
+                tasks.append(Task(face, kind, subkind, seed + number, split, other, room))
     return tasks
 
 
 def render_set(
-    faces: Sequence[FaceImage], tasks: Sequence[Task], size_px: int, job: Job, processes: int
+    faces: Sequence[FaceImage],
+    tasks: Sequence[Task],
+    size_px: int,
+    job: Job,
+    processes: int,
+    rooms: Sequence[U8] = (),
 ) -> CaptureSet | None:
     """The pictures of the tasks; None when the job is to stop."""
     images = np.empty((len(tasks), size_px, size_px, 3), np.uint8)
     what = f"render {tasks[0].split}" if tasks else "render"
-    with _renderers(faces, size_px, processes) as render_chunks:
+    with _renderers((list(faces), list(rooms), size_px), processes) as render_chunks:
         for done, (index, image) in enumerate(_results(render_chunks, tasks), 1):
             images[index] = image
             if done % 50 == 0 or done == len(tasks):
@@ -150,26 +160,26 @@ def cut_square(
     return cut_out(make_frame(image), (x, y, side), size_px)
 
 
-_faces: list[FaceImage] = []
-_size_px = 0
+Sources = tuple[list[FaceImage], list[U8], int]  # faces, rooms, and the size of pictures, px
+_sources: Sources = ([], [], 0)
 Numbered = list[tuple[int, Task]]
 Chunks = Callable[[list[Numbered]], Iterable[list[tuple[int, U8]]]]
 
 
-def _keep(faces: list[FaceImage], size_px: int) -> None:
-    global _faces, _size_px
-    _faces, _size_px = faces, size_px
+def _keep(*sources: Any) -> None:
+    global _sources
+    _sources = sources
 
 
 @contextmanager
-def _renderers(faces: Sequence[FaceImage], size_px: int, processes: int) -> Iterator[Chunks]:
+def _renderers(sources: Sources, processes: int) -> Iterator[Chunks]:
     """Something that renders chunks in order: this process alone, or several of its own."""
     if processes == 1:
-        _keep(list(faces), size_px)
+        _keep(*sources)
         yield lambda chunks: map(_render_chunk, chunks)
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads of torch
-    with ProcessPoolExecutor(processes, context, _keep, (list(faces), size_px)) as pool:
+    with ProcessPoolExecutor(processes, context, _keep, sources) as pool:
         yield lambda chunks: pool.map(_render_chunk, chunks)
         pool.shutdown(cancel_futures=True)
 
@@ -186,15 +196,17 @@ def _render_chunk(numbered: Numbered) -> list[tuple[int, U8]]:
 
 
 def _render_one(task: Task) -> U8:
-    face = _faces[task.face]
+    faces, rooms, size_px = _sources
+    face = faces[task.face]
     image, points = face.image, face.points
     if task.varied:
         rng = np.random.default_rng([task.seed, 78])
-        other = _source(_faces[task.other]) if task.other >= 0 else None
-        image, points, _ = vary(_source(face), rng, other)
+        other = _source(faces[task.other]) if task.other >= 0 else None
+        room = rooms[task.room] if task.room >= 0 else None
+        image, points, _ = vary(_source(face), rng, other, room)
     capture = sample(task.kind, task.seed, task.split, task.subkind)
-    made = render(image, points, capture, round(_size_px * WIDER))
-    return cut_square(made.image, made.points, _size_px, np.random.default_rng([task.seed, 77]))
+    made = render(image, points, capture, round(size_px * WIDER))
+    return cut_square(made.image, made.points, size_px, np.random.default_rng([task.seed, 77]))
 
 
 def _source(face: FaceImage) -> Source:

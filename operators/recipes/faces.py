@@ -47,7 +47,7 @@ class Sampling:
     """How many faces of each file, and how large."""
 
     per_file: int = 12
-    size_px: int = 288
+    size_px: int = 352
 
 
 class FaceReader:
@@ -66,7 +66,7 @@ class FaceReader:
 
         RecipeError if it cannot be read.
         """
-        frames = _frames(path)
+        frames = frames_of(path)
         wanted = self._sampling.per_file
         step = max(1, len(frames) // wanted)
         for number in range(0, len(frames), step)[:wanted]:
@@ -119,7 +119,8 @@ def live_files(folder: Path) -> list[tuple[str, str, Path]]:
     return found
 
 
-def _frames(path: Path) -> list[Frame]:
+def frames_of(path: Path) -> list[Frame]:
+    """Every frame of a picture or video. RecipeError if it cannot be read."""
     if path.suffix.lower() in PICTURES:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         if image is None:

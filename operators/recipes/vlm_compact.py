@@ -1,13 +1,15 @@
 """`frameloom train vlm-compact`: the small vision-language model, aligned on simulated captures.
 
-Faces of the data folder (`DOMAIN/live/SUBJECT/*`) are rendered as real, printed, replayed and
-masked; the image tower and the heads learn to bring each picture to what is truly said of it.
+Faces of the data folder (`DOMAIN/live/SUBJECT/*`), before rooms out of `DOMAIN/rooms/*`, are
+rendered as real, printed, replayed and masked; the image tower and the heads learn to bring each
+picture to what is truly said of it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from operators.nn.vlm.retrieval import Retrieval, retrieval
 from operators.nn.vlm.tune import TuneConfig, Tuner
 from operators.recipes.align import align_data, image_classes, tower_features, tune_data
 from operators.recipes.captures import CaptureSet, plan_tasks, render_set, split_subjects
-from operators.recipes.faces import FaceImage, Sampling, read_faces
+from operators.recipes.faces import U8, FaceImage, Sampling, read_faces
+from operators.recipes.rooms import read_rooms
 from operators.recipes.settings import changed
 
 SHARES: Mapping[Kind, float] = dict.fromkeys(KINDS, 0.25)
@@ -60,8 +63,7 @@ class Recipe:
 
     def train(self, job: Job) -> Trained:
         settings = changed(VlmSettings(), job.settings)
-        faces = faces_of(job, settings.faces_per_file)
-        splits = split_subjects(faces, asked_splits(settings.development, settings.test))
+        people = people_of(job, settings)
         vlm = build_compact(
             CompactConfig(size_px=settings.size_px, dim=settings.dim, hidden=settings.hidden),
             settings.seed,
@@ -72,7 +74,7 @@ class Recipe:
             "development": settings.pictures // 8,
         }
         for split, count in counts.items():
-            found = captures_of(faces, splits, split, count, settings, job)
+            found = captures_of(people, split, count, settings, job)
             if found is None:
                 return Trained(None, {})
             made[split] = found
@@ -87,7 +89,7 @@ class Recipe:
         if not tuner.run(limits):
             return Trained(None, {})
         path = job.out / "compact-vlm.safetensors"
-        card = make_card(settings, faces, splits)
+        card = make_card(settings, people)
         save_compact(path, vlm, card)  # rounds: what is measured is what was saved
         saved, _, _ = load_compact(path)
         cached = tower_features(saved.image, made["development"].images, job, "measure")
@@ -107,9 +109,8 @@ class Recipe:
             raise RecipeError(f"{path}: {error}; train one, or name another") from error
         card = descriptor.card
         settings = changed(VlmSettings(**card["settings"]), job.settings)
-        faces = faces_of(job, settings.faces_per_file)
-        splits = split_subjects(faces, asked_splits(settings.development, settings.test))
-        made = captures_of(faces, splits, "test", settings.pictures // 8, settings, job)
+        people = people_of(job, settings)
+        made = captures_of(people, "test", settings.pictures // 8, settings, job)
         if made is None:
             raise RecipeError("stopped before the pictures were made")
         cached = tower_features(vlm.image, made.images, job, "features test")
@@ -146,21 +147,34 @@ def asked_splits(development: Sequence[str], test: Sequence[str]) -> dict[Split,
     return {split: names for split, names in asked.items() if names}
 
 
+@dataclass(frozen=True)
+class People:
+    """Who is to be rendered, and before what."""
+
+    faces: list[FaceImage]
+    splits: list[Split]  # of each face
+    rooms: Mapping[str, list[U8]]  # by file name
+
+
+def people_of(job: Job, settings: VlmSettings) -> People:
+    """All that the job's folder holds. RecipeError without a face, or too few people."""
+    faces = faces_of(job, settings.faces_per_file)
+    splits = split_subjects(faces, asked_splits(settings.development, settings.test))
+    assert job.data is not None  # `faces_of` has looked
+    return People(faces, splits, read_rooms(job.data, settings.faces_per_file))
+
+
 def captures_of(
-    faces: Sequence[FaceImage],
-    splits: Sequence[Split],
-    split: Split,
-    count: int,
-    settings: Any,
-    job: Job,
+    people: People, split: Split, count: int, settings: VlmSettings, job: Job
 ) -> CaptureSet | None:
-    """So many pictures of one split; `settings` has size_px, seed and processes."""
-    chosen = [index for index, of in enumerate(splits) if of == split]
+    """So many pictures of one split; None when the job is to stop."""
+    chosen = [index for index, of in enumerate(people.splits) if of == split]
+    rooms = [room for pictures in people.rooms.values() for room in pictures]
     counts = {kind: round(count * share) for kind, share in SHARES.items()}
     seed = SPLIT_SEEDS[split] + settings.seed * 100_000
-    tasks = plan_tasks(faces, chosen, counts, split, seed)
+    tasks = plan_tasks(people.faces, chosen, counts, split, seed, len(rooms))
     processes = settings.processes or len(os.sched_getaffinity(0))
-    return render_set(faces, tasks, settings.size_px, job, processes)
+    return render_set(people.faces, tasks, settings.size_px, job, processes, rooms)
 
 
 def tune_config(settings: VlmSettings) -> TuneConfig:
@@ -175,20 +189,18 @@ def tune_config(settings: VlmSettings) -> TuneConfig:
     )
 
 
-def make_card(
-    settings: VlmSettings, faces: Sequence[FaceImage], splits: Sequence[Split]
-) -> dict[str, Any]:
+def make_card(settings: VlmSettings, people: People) -> dict[str, Any]:
     """What the checkpoint says of itself."""
+    named = [f"{face.domain}/{face.subject}" for face in people.faces]
     subjects = {
-        split: sorted(
-            {f"{f.domain}/{f.subject}" for f, s in zip(faces, splits, strict=True) if s == split}
-        )
+        split: sorted({name for name, of in zip(named, people.splits, strict=True) if of == split})
         for split in SPLIT_SEEDS
     }
     return {
         "purpose": "stands in for a large CLIP where none is at hand; knows captured faces only",
         "settings": msgspec.to_builtins(settings),
         "subjects": subjects,
+        "rooms": sorted(people.rooms),
         "cells": {split: list(cells) for split, cells in CELLS_OF.items()},
     }
 

@@ -75,6 +75,28 @@ def test_a_second_person_lends_features_where_the_face_is() -> None:
     assert abs(float(here.mean()) - float(there[y - 15 : y + 15, x - 15 : x + 15].mean())) < 25
 
 
+def test_another_room_is_behind_the_person_and_not_before() -> None:
+    source = Source(marked(), POINTS, 120)
+    room = np.random.default_rng(4).integers(0, 256, (80, 200, 3)).astype(np.uint8)
+    here = slice(int(POINTS[:, 1].min()), int(POINTS[:, 1].max()))
+    own = []
+    for seed in range(12):
+        alone = _shape_only(vary(source, np.random.default_rng(seed)))
+        behind = _shape_only(vary(source, np.random.default_rng(seed), room=room))
+        own.append(np.array_equal(alone, behind))
+        if own[-1]:
+            continue
+        middle = behind[here, SIDE // 2 - 12 : SIDE // 2 + 12]
+        corner = behind[:16, :16]
+        assert corner.std() > 1.5 * alone[:16, :16].std(), "the room's corner is seen"
+        assert abs(middle.mean() - alone[here, SIDE // 2 - 12 : SIDE // 2 + 12].mean()) < 25
+    assert 1 <= sum(own) <= 9
+
+
+def _shape_only(made: tuple) -> np.ndarray:
+    return made[0].astype(float).mean(axis=2)
+
+
 def test_only_some_pictures_are_mixed() -> None:
     source = Source(marked(), POINTS, 120)
     noise = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)

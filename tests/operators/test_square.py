@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from engine.testing import make_frame
-from operators.face.square import SIDE_BY_SPAN, face_square, share_inside, square_matrix
+from operators.face.square import (
+    SIDE_BY_SPAN,
+    cut_out,
+    face_square,
+    share_inside,
+    square_matrix,
+)
 from operators.video.warp import apply
 
 FIVE = ((10.0, 10.0), (30.0, 10.0), (20.0, 20.0), (13.0, 30.0), (27.0, 30.0))
@@ -35,6 +41,16 @@ def test_the_square_fills_the_crop() -> None:
     matrix = square_matrix((20.0, 15.0, 10.0), 100)
     corners = apply(matrix, np.array([(20.0, 15.0), (15.05, 10.05), (24.95, 19.95)]))
     np.testing.assert_allclose(corners, [(49.5, 49.5), (0, 0), (99, 99)], atol=1e-9)
+
+
+@pytest.mark.parametrize("square", [(95.0, 50.0, 60.0), (0.0, 0.0, 60.0), (50.0, 50.0, 150.0)])
+def test_beyond_the_frame_it_goes_on_without_an_edge(square: tuple[float, float, float]) -> None:
+    """A black bar beside a face would look like the rim of a screen."""
+    ramp = np.repeat(np.linspace(100, 200, 100).astype(np.uint8)[None], 100, axis=0)
+    crop = cut_out(make_frame(np.dstack([ramp] * 3)), square, 60).astype(int)
+    assert crop.min() >= 100
+    steps = [np.abs(np.diff(crop, axis=axis)).max() for axis in (0, 1)]
+    assert max(steps) <= 4, "no step larger than the ramp's own"
 
 
 @pytest.mark.parametrize(

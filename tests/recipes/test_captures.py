@@ -70,6 +70,13 @@ def test_every_subject_and_subkind_is_rendered_equally_often() -> None:
     assert tasks == plan_tasks(FACES, range(5), COUNTS, "train", 100)
 
 
+def test_only_training_faces_are_put_before_other_rooms() -> None:
+    rooms = {task.room for task in plan_tasks(FACES, range(5), COUNTS, "train", 100, rooms=3)}
+    assert rooms == {0, 1, 2}
+    for split, many in (("train", 0), ("development", 3), ("test", 3)):
+        assert {t.room for t in plan_tasks(FACES, range(5), COUNTS, split, 100, many)} == {-1}
+
+
 @pytest.mark.slow
 def test_pictures_are_the_same_however_many_processes_make_them(tmp_path: Path) -> None:
     faces = [face for *_, found in read_faces(people(tmp_path), Sampling(1)) for face in found]

@@ -35,7 +35,7 @@ class CameraParameters:
     """One camera and its settings."""
 
     sensor_px: int = drawn(
-        Range(144, 256, "px", "sensor pixels along the crop: faces 80 to 150 px wide, as at 720p",
+        Range(180, 320, "px", "sensor pixels along the crop: faces 80 to 150 px wide, as at 720p",
               held_out=False, whole=True)
     )  # fmt: skip
     lens_sigma_px: float = drawn(

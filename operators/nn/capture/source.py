@@ -42,11 +42,14 @@ class SourceParameters:
     mixed: float = drawn(
         _free(-0.5, 1.0, "1", "share of a second person's features; below 0: none")
     )
+    room: float = drawn(_free(-0.6, 1.0, "1", "part of another room's picture; below 0: own room"))
     red: float = drawn(_free(0.82, 1.22, "1", "gain: skin and white balance", log=True))
     blue: float = drawn(_free(0.78, 1.28, "1", "gain: skin and white balance", log=True))
     saturation: float = drawn(_free(0.35, 1.8, "1", "0 is grey"))
-    gamma: float = drawn(_free(0.7, 1.45, "1", "tone curve; dark and light skin", log=True))
-    contrast: float = drawn(_free(0.7, 1.45, "1", "about the mean", log=True))
+    gamma: float = drawn(_free(0.6, 1.7, "1", "tone curve; dark and light skin", log=True))
+    contrast: float = drawn(_free(0.55, 1.5, "1", "about the mean", log=True))
+    brightness: float = drawn(_free(0.55, 1.25, "1", "dim rooms to windows", log=True))
+    veil: float = drawn(_free(-0.08, 0.1, "1", "stray light in the lens: black is not black"))
     shade: float = drawn(_free(0.0, 0.5, "1", "a side lamp: fall of light over the picture"))
     shade_deg: float = drawn(_free(-180, 180, "deg", "towards which side"))
     smooth: float = drawn(_free(0.0, 1.0, "1", "even skin: age, make-up, a soft first lens"))
@@ -68,17 +71,20 @@ class Source:
 
 
 def vary(
-    source: Source, rng: np.random.Generator, other: Source | None = None
+    source: Source, rng: np.random.Generator, other: Source | None = None, room: U8 | None = None
 ) -> tuple[U8, F64, SourceParameters]:
     """A changed copy of a source's picture with its points, and what was changed.
 
-    Noise, blur and compression act at its native size. `other`: the second person.
+    Noise, blur and compression act at its native size. `other`: the second person; `room` [H, W, 3]
+    sRGB: what may stand behind them, no smaller than SMALLEST_PX.
     """
     how = draw(SourceParameters, rng, "train")
     image, native_px = source.image, source.native_px
     if other is not None and how.mixed > 0:
         image = mix(source, other, how.mixed, rng)
         native_px = min(native_px, other.native_px)
+    if room is not None and how.room > 0:
+        image = _in_room(image, source.points, room, how.room, rng)
     image, points = _move(image, source.points, how.features, rng)
     bent, moved = _shape(image, points, how)
     side = max(SMALLEST_PX, min(round(native_px), image.shape[0]))
@@ -109,12 +115,41 @@ def _face(source: Source) -> F32:
     """[S, S] 1 inside the face, 0 outside, with a soft rim."""
     side, points = source.image.shape[0], source.points
     x0, y0 = points.mean(axis=0)
-    across_px = float(np.linalg.norm(points[1] - points[0]))
-    down_px = float(np.linalg.norm(points[3:].mean(axis=0) - points[:2].mean(axis=0)))
-    reach = max(across_px, 0.85 * down_px)
+    reach = _reach(points)
     y, x = np.mgrid[:side, :side].astype(np.float32)
     inside = 1.35 - np.hypot((x - x0) / reach, (y - y0) / (1.35 * reach))
     return as_f32(np.clip(inside / 0.35, 0, 1))
+
+
+def _reach(points: F64) -> float:
+    """The distance of the eyes, pixels; of a face that is turned, what it would be."""
+    across_px = float(np.linalg.norm(points[1] - points[0]))
+    down_px = float(np.linalg.norm(points[3:].mean(axis=0) - points[:2].mean(axis=0)))
+    return max(across_px, 0.85 * down_px)
+
+
+def _in_room(image: U8, points: F64, room: U8, share: float, rng: np.random.Generator) -> U8:
+    """The person before a part of the other picture, which may be mirrored and lie on its side."""
+    side = image.shape[0]
+    kept = max(SMALLEST_PX, round((0.2 + 0.8 * share) * min(room.shape[:2])))
+    top, left = (int(rng.integers(length - kept + 1)) for length in room.shape[:2])
+    part = np.rot90(room[top : top + kept, left : left + kept], int(rng.integers(4)))
+    part = part[:, ::-1] if rng.random() < 0.5 else part
+    size = (side, side)
+    behind = as_f32(cv2.resize(np.ascontiguousarray(part), size, interpolation=cv2.INTER_CUBIC))
+    own, weight = as_f32(image), _person(points, side)[..., None]
+    return np.clip(np.rint(behind + weight * (own - behind)), 0, 255).astype(np.uint8)
+
+
+def _person(points: F64, side: int) -> F32:
+    """[S, S] 1 where head, neck and shoulders are, 0 elsewhere, with a soft rim."""
+    x0, y0 = points.mean(axis=0)
+    reach = _reach(points)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    across, down = np.abs(x - x0) / reach, (y - y0) / reach
+    head = 1.9 - np.hypot(across * 1.15, down + 0.35)
+    shoulders = np.minimum(0.7 + np.clip(down - 1.4, 0, None) * 1.8 - across, down - 0.6)
+    return as_f32(np.clip(np.maximum(head, shoulders) / 0.3, 0, 1))
 
 
 def _in_the_light_of(own: F32, new: F32, where: npt.NDArray[np.bool_]) -> F32:
@@ -170,6 +205,7 @@ def _tone(rgb: F32, how: SourceParameters) -> F32:
     seen = as_f32(np.clip(seen, 0, 1) ** np.float32(how.gamma))
     mean = np.float32(seen.mean())
     seen = as_f32(mean + np.float32(how.contrast) * (seen - mean))
+    seen = as_f32(seen * np.float32(how.brightness) + np.float32(max(how.veil, 0)))
     along = np.linspace(-1, 1, rgb.shape[0], dtype=np.float32)
     angle = math.radians(how.shade_deg)
     lamp = along[None, :] * math.cos(angle) + along[:, None] * math.sin(angle)
