@@ -1,7 +1,7 @@
 """A head as its node needs it: read from its file, and what its scores mean at one camera.
 
 With a calibration in the checkpoint it gives the log-odds. A camera's own threshold moves it: light
-and lens move all scores of a camera together (`spec/face.md` 2.4), on the scale where prompts add,
+and lens move all scores of a camera together (method notes, 2.4), on the scale where prompts add,
 the logit; so the camera's scores are moved by the distance of its threshold from the default one
 before they are calibrated [inferred: both thresholds hold the same share of real faces, so what
 lies at one is as real as what lies at the other]. Without a calibration the log-odds are the logit

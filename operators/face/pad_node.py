@@ -1,7 +1,7 @@
 """What both presentation-attack nodes share: from features to a verdict per track of one head.
 
 Faces of all streams of a batch go through the head together; each score becomes log-odds by the
-head's calibration and is one observation of its track's sequential test (`spec/face.md` 6.2).
+head's calibration and is one observation of its track's sequential test (method notes, 6.2).
 
 A head that cannot judge never ends the stream and never opens a door: what is wrong travels as the
 status of the verdict, and the decision makes `unsure` of it. Only a node that could never say

@@ -1,6 +1,6 @@
 """What is said of a face that wants to pass: each head's view, and the decision made of them.
 
-`HeadVerdict` holds what the output record `pad/1` of `spec/face.md` 6.2 asks for, but for what the
+`HeadVerdict` holds what the output record `pad/1` (method notes, 6.2) asks for, but for what the
 frame's stamp says already (stream, frame, time) and for what differs between two runs (latency).
 """
 

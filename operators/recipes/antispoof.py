@@ -1,7 +1,7 @@
 """`frameloom train antispoof`: unknown-spoof prompts from real faces of one domain, nothing else.
 
 Faces of `DOMAIN/live/SUBJECT/*` are rendered as bona fide captures; prompts are learned on their
-features (`spec/face.md` 2.2); the threshold is the conformal one of other people's real faces
+features (method notes, 2.2); the threshold is the conformal one of other people's real faces
 (2.4). Attacks are seen by the test alone, whose figures, beside those of hand-written prompts,
 stand in the card. `--set sweep=true` also trains every K and every ablation.
 """

@@ -1,7 +1,7 @@
 """`frameloom calibrate`: thresholds from live media of the user's own, no attack needed.
 
 Light and lens move all scores of a camera together, so each camera (a DOMAIN folder) gets its own
-split-conformal threshold, and all together the default (`spec/face.md` 2.4; 2.3, property 8).
+split-conformal threshold, and all together the default (method notes, 2.4; 2.3, property 8).
 Whatever lies under spoof/ is refused, not skipped: who calibrates must not be able to look at
 attacks. The result is the same checkpoint with other thresholds, in the job's folder.
 """

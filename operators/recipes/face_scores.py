@@ -2,7 +2,7 @@
 
 Square, pixels and the limits of what is judged at all are those of `FaceEncode`, so that a figure
 of `eval` is one of the running system. What cannot be scored keeps its place and its reason: it is
-a non-response in the sense of ISO/IEC 30107-3, never a row that disappears (`spec/face.md` 7.1).
+a non-response in the sense of ISO/IEC 30107-3, never a row that disappears (method notes, 7.1).
 """
 
 from __future__ import annotations

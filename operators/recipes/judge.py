@@ -2,7 +2,7 @@
 
 Layout: `DOMAIN/{live,spoof/TYPE}/SUBJECT/*.{jpg,jpeg,png,mp4}`. The threshold comes from elsewhere:
 from the checkpoint (`protocol=stored`), or from development people of the folder who are not in
-the test (`identities`, `domains`, `attacks`; `spec/face.md` 7.1). The one that the test data itself
+the test (`identities`, `domains`, `attacks`; method notes, 7.1). The one that the test data itself
 would choose stands beside it under the name oracle (7.2, trap 1). Written into the job's folder:
 report.json, report.txt, scores.csv, ROC and histograms as PNG; per file and per frame.
 """

@@ -4,7 +4,7 @@ Held-out people and held-out physical parameters. Figures are areas under the RO
 bootstrap over identities (how it would go with other people) and over pictures (how it would go
 with other pictures of these). `tell_tales` asks whether the head hangs on how the simulator made
 its pictures, not on what they show: other seeds, other compression, another last resampling kernel
-must leave the areas where they are (issue 3: within 0.03).
+must leave the areas where they are (within 0.03).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What captures are called: sentences in many wordings, true of a kind and of its subkind.
 
-For aligning an image with a text tower (issue 3): many wordings of one fact keep what is learned
+For aligning an image with a text tower: many wordings of one fact keep what is learned
 from hanging on a single one. Captions name what is seen, never the simulator. A general one ("a
 printed face") is true of every subkind, a particular one ("an inkjet print") of its own only.
 """

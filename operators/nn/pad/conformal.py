@@ -1,10 +1,10 @@
 """Thresholds and p-values from real faces alone (split conformal), also per camera.
 
-No attack is needed and none is asked for (`spec/face.md` 2.4): of n held-out real scores the
+No attack is needed and none is asked for (method notes, 2.4): of n held-out real scores the
 k = floor(target (n + 1)) lowest are rejected. Then, for a real face exchangeable with those,
 target - 1/(n + 1) < P(rejected) = k / (n + 1) <= target where scores are continuous (Vovk,
 Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005), and on the calibration set
-itself BPCER = k/n lies within 1/n of the target (`spec/face.md` 2.3, property 8). The threshold
+itself BPCER = k/n lies within 1/n of the target (method notes, 2.3, property 8). The threshold
 says nothing about APCER. Light and lens move all scores of a camera together, so each camera should
 have its own; about 200 faces do.
 """

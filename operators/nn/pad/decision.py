@@ -1,7 +1,7 @@
 """What a door is told: `live`, `spoof(kind)` or `unsure`, always with a reason.
 
 Several heads look at a track, each knows other attacks, so attack evidence is fused by the maximum
-rule (`spec/face.md` 6.4): one head that has decided attack makes it a spoof, and the score is that
+rule (method notes, 6.4): one head that has decided attack makes it a spoof, and the score is that
 of the head least convinced. `live` is the only verdict that opens, and it is written in one place,
 after every check; whatever is missing, late, broken, not a number or made by a model ends in
 `unsure`. Nothing here keeps state: equal input, equal verdict.

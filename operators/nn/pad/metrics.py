@@ -2,8 +2,8 @@
 
 One orientation everywhere: a **higher score means more bona fide**, and a presentation is
 classified bona fide when score >= threshold. APCER counts attacks classified bona fide, BPCER
-counts bona fide presentations classified attack; public code mixes these up (`spec/face.md` 7.2),
-so labels are taken as booleans named `is_live` only. Definitions: `spec/face.md` section 7.1.
+counts bona fide presentations classified attack; public code mixes these up (method notes, 7.2),
+so labels are taken as booleans named `is_live` only. Definitions: method notes, 7.1.
 
 All rates are over presentations that gave a response; those that gave none are counted apart
 (APNRR, BPNRR). Every figure is a function of a `Sweep`, which takes weights, so that a bootstrap

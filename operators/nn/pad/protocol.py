@@ -1,6 +1,6 @@
 """Who is trained on, who sets the threshold, who is tested: splits without a shared person.
 
-Three protocols (`spec/face.md` 7.1): identities of the same domains held out, one domain left out
+Three protocols (method notes, 7.1): identities of the same domains held out, one domain left out
 (covariate shift), one attack type left out (semantic shift). Development data chooses thresholds
 and is never test data; whoever trains from real faces only takes the live items of `train`.
 """

@@ -3,7 +3,7 @@
 The threshold comes in as a value fixed elsewhere; `evaluate` chooses it on development data and
 refuses people who are in both sets. Everything that depends on the test labels beyond that (equal
 error rate, BPCER at a given APCER, the oracle threshold) is set apart and says so. The wording of
-the standard is used, conformance to it is not claimed (`spec/face.md` 8.5).
+the standard is used, conformance to it is not claimed (method notes, 8.5).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Order: tracks never scored; those whose look has changed; then the ones whose last score is oldest.
 A track is due when waiting for the next frame of its stream would let more than `interval_ns` pass
 since it was scored last: the product asks for at least every 200 ms, which replaces the longer
-pause after a decision of `spec/face.md` 6.2, because a verdict's age is bounded. Beyond the budget
+pause after a decision (method notes, 6.2), because a verdict's age is bounded. Beyond the budget
 the least urgent wait; their verdicts age, and an aged verdict does not open. Deterministic: only
 pts, names and ids decide, never a clock.
 """

@@ -1,6 +1,6 @@
 """From media to presentations: which frames of a video count, and how they become one score.
 
-Public code scores the first and last frame, two frames, or all (`spec/face.md` 7.2, trap 4), which
+Public code scores the first and last frame, two frames, or all (method notes, 7.2, trap 4), which
 gives other figures for the same model. Here the rule is part of the protocol and of the report:
 frames are taken by their time, a video's score is the mean of its scored frames, and a video none
 of whose frames could be scored is a non-response, not a row that disappears.

@@ -1,6 +1,6 @@
 """Wald's sequential test per track: many frames become one decision, live, attack or undecided.
 
-`spec/face.md` 6.2, with its letters. Each scored frame adds
+method notes, 6.2, with its letters. Each scored frame adds
     effective * quality * (clip(l_t, +-4) - prior)
 to the track's sum, where l_t is the calibrated log-odds of live. Live is decided at sum >= A =
 log((1 - b) / a), attack at sum <= B = log(b / (1 - a)); a = target APCER, b = target BPCER (Wald,

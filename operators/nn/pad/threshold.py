@@ -1,7 +1,7 @@
 """Which threshold, chosen by which rule, on which data: fixed before the test data is looked at.
 
 Public code often picks the equal-error threshold on the test set and calls the value there HTER
-(`spec/face.md` 7.2, trap 1). Here a threshold is a value that carries its origin, it is chosen on
+(method notes, 7.2, trap 1). Here a threshold is a value that carries its origin, it is chosen on
 development data only, and the one chosen on test data exists solely under the name oracle.
 """
 

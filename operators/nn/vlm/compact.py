@@ -1,9 +1,9 @@
-"""The compact vision-language model: frozen small towers, trained heads, one space of 128 numbers.
+"""The compact vision-language model: two small towers, a head on each, one space of 128 numbers.
 
 It stands in for a large CLIP where none is at hand. Towers: EfficientNet-lite0 for images, MiniLM
-for text; after section 1.2 of the method notes and issue 3. Locked towers under a contrastive loss:
-Zhai et al., LiT, CVPR 2022 (arXiv:2111.07991); here both are locked and only heads learn, for the
-licensed faces are too few to move millions of weights.
+for text; after section 1.2 of the method notes. One tower locked under a contrastive loss: Zhai et
+al., LiT, CVPR 2022 (arXiv:2111.07991); there it is the image's, here the text's, so that words keep
+their meaning. The image tower learns at a lower rate than the heads (`tune`).
 
 Inferred, ours:
 * The image feature is the mean and the standard deviation over each of three maps (strides 8, 16,
