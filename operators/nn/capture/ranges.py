@@ -2,9 +2,9 @@
 
 A range is cut into twelve equal cells (in its own scale). Eight belong to train, two to
 development, two to test, and each split's cells lie evenly about the middle. Between cells lies a
-gap, so that no value can belong to two splits, also after rounding. Inferred, ours: the method
-asks for held-out parameters, not how to hold them out. Held out are values inside the ranges and,
-in the mean, its middle: with the ends of some twenty ranges held out at once, or cells that lean to one
+gap, so that no value can belong to two splits, also after rounding. Inferred, ours: the method asks
+for held-out parameters, not how to hold them out. Held out are values inside the ranges and, in the
+mean, its middle: with the ends of some twenty ranges held out at once, or cells that lean to one
 side, every test picture would be blurred, small or dim in all respects at once, and that would be
 measured instead of the attack.
 """
