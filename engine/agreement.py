@@ -35,7 +35,10 @@ def resolve_caps(
         if node is None or node.op is None:
             continue
         arriving = {
-            edge.consumer_port: _narrow(edge.input.caps, outputs[edge.producer, edge.producer_port])
+            edge.consumer_port: _narrow(
+                accepted(edge.input.caps, node.spec.device),
+                outputs[edge.producer, edge.producer_port],
+            )
             for edge in edges
             if edge.consumer == name
             and edge.input is not None
@@ -48,6 +51,15 @@ def resolve_caps(
                 caps = msgspec.structs.replace(caps, device=node.spec.device)
             outputs[name, port] = complete(node, caps)
     return outputs
+
+
+def accepted(port: Caps, device: str) -> Caps:
+    """What an input port of a node on `device` takes: its own device unless it says otherwise."""
+    if port.device == "any":
+        return msgspec.structs.replace(port, device=None)
+    if port.device == "cuda" or (port.device is None and device == "cpu"):
+        return msgspec.structs.replace(port, device=device)
+    return port
 
 
 def declared_caps(node: DraftNode, port: str) -> Caps:
@@ -111,17 +123,14 @@ def labels(caps: Caps) -> set[str]:
 
 def _check_caps(edge: DraftEdge, given: Caps, consumer: DraftNode, place: Place) -> None:
     assert edge.input is not None
-    wanted = edge.input.caps
-    if wanted.device == "cuda":
-        if consumer.spec.device == "cpu":
-            place.report("needs frames on a GPU, and this node is on cpu", "device: cuda:0")
-            return
-        wanted = msgspec.structs.replace(wanted, device=consumer.spec.device)
+    if edge.input.caps.device == "cuda" and consumer.spec.device == "cpu":
+        return  # told of the node itself: it cannot be on the CPU
+    wanted = accepted(edge.input.caps, consumer.spec.device)
     wrong = wanted.mismatches(given)
     if not wrong:
         return
     on_device = wrong[0].startswith("device")
-    remedy = "copy to the other device between" if on_device else "convert between"
+    remedy = "put ToDevice or ToHost between" if on_device else "convert between"
     place.report(f"{'; '.join(wrong)}, from '{edge.producer}.{edge.producer_port}'", remedy)
 
 

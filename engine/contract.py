@@ -68,12 +68,20 @@ class PerStream(Protocol[T]):
     def __len__(self) -> int: ...
 
 
+class OnDevice(Protocol):
+    """A node's place on a GPU (`engine.device.scope.DeviceScope`)."""
+
+    device: Any  # engine.device.interface.Device
+    stream: Any  # engine.device.interface.Stream: current in `open`, `process`, `reset`, `close`
+
+
 class OpContext(Protocol):
     """What the engine gives an operator in `open`. Everything entered is left again, in reverse."""
 
     node: str  # the node's name in the graph
     mode: Mode
     device: str  # cpu | cuda:N: what the node really has
+    gpu: OnDevice | None  # None on the CPU
     stream_id: str  # sources: the stream to produce; elsewhere the node's name
     threads: int  # how many threads a library may use for this node
     clock: Clock
@@ -120,6 +128,8 @@ class Operator(Generic[C]):
     """
 
     config_type: ClassVar[type[Config]] = NoConfig
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # where it can work: cpu, cuda
+    stream_priority: ClassVar[int] = 0  # on a GPU; -1 goes before 0: what people wait for
     inputs: ClassVar[Mapping[str, Port]] = {}
     outputs: ClassVar[Mapping[str, Port]] = {}
     network_sink: ClassVar[bool] = False  # sends what it is given beyond this process

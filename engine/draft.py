@@ -54,6 +54,8 @@ def _draft_node(name: str, spec: NodeSpec, problems: list[Problem]) -> DraftNode
     place = Place(problems, name)
     _check_names(name, spec, place)
     op = _operator(spec, place)
+    if op is not None:
+        _check_device(op, spec, place)
     config: Config | None = None
     streams: dict[str, Config] = {}
     if op is not None and spec.streams and op.inputs:
@@ -75,6 +77,17 @@ def _check_names(name: str, spec: NodeSpec, place: Place) -> None:
         place.inside("worker").report(message, "letters, digits, _ and -, a letter first")
     if not DEVICE.fullmatch(spec.device):
         place.inside("device").report(f"there is no device '{spec.device}'", "cpu or cuda:N")
+
+
+def _check_device(op: type[Operator[Any]], spec: NodeSpec, place: Place) -> None:
+    """An operator that knows no GPU would run on the CPU, whatever the graph says: not silently."""
+    kind = spec.device.partition(":")[0]
+    if DEVICE.fullmatch(spec.device) and kind not in op.devices:
+        where = " and ".join(op.devices)
+        place.inside("device").report(
+            f"{op.__name__} runs on {where} only, not on {spec.device}",
+            "cuda:0" if "cuda" in op.devices else "device: cpu",
+        )
 
 
 def _operator(spec: NodeSpec, place: Place) -> type[Operator[Any]] | None:

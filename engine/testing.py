@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.caps import Caps
 from engine.clock import Clock, FakeClock
-from engine.contract import Mode, Operator, PerStream
+from engine.contract import Mode, OnDevice, Operator, PerStream
 from engine.errors import EndOfStream
 from engine.frame import Batch, Frame, Latest
 from engine.state import StreamStates
@@ -37,6 +37,7 @@ class HarnessContext:
         self.node = "node"
         self.mode: Mode = mode
         self.device = "cpu"
+        self.gpu: OnDevice | None = None
         self.stream_id = stream_id
         self.threads = 1
         self.clock: Clock = clock or FakeClock()

@@ -7,6 +7,7 @@ from typing import Annotated
 from engine import Caps, Frame
 
 Video = Annotated[Frame, Caps(media="video")]
+AnyVideo = Annotated[Frame, Caps(media="video", device="any")]  # for its records, not its pixels
 Yuv = Annotated[Frame, Caps(media="video", pix_fmt="yuv420p")]
 AudioPackets = Annotated[Frame, Caps(media="packet")]
 Events = Annotated[Frame, Caps(media="event")]

@@ -157,9 +157,8 @@ class SimulatedDevice:
         return SimulatedStream(self, name, priority)
 
     def empty(self, shape: tuple[int, ...], dtype: str, stream: Any) -> SimulatedArray:
-        values = np.full(shape, 0xA5, "uint8").astype(dtype)
-        block = self._take(values.nbytes, stream.name)
-        array = SimulatedArray(block, values)
+        block = self._take(math.prod(shape) * np.dtype(dtype).itemsize, stream.name)
+        array = SimulatedArray(block, np.full(shape, 65, dtype))
         weakref.finalize(array, self._free, block).atexit = False
         return array
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.contract import Config, Operator, Tunable
-from engine.errors import DeviceError, EngineError
+from engine.errors import EngineError
 from engine.plan import Plan, PlannedEdge, PlannedNode
 from engine.runtime.host import LaneHost
 from engine.runtime.inputs import make_inputs
@@ -39,26 +39,6 @@ def thread_budget(plan: Plan) -> int:
     same bytes however it is spread over workers.
     """
     return max(1, len(os.sched_getaffinity(0)) // len(plan.nodes))
-
-
-def require_device(device: str) -> str:
-    """The device, if it can be had. Never another one instead."""
-    if device == "cpu":
-        return device
-    try:
-        import torch
-    except ImportError as error:
-        message = f"{device} was asked for, but torch cannot be imported: {error}"
-        raise DeviceError(message) from error
-    index = int(device.partition(":")[2] or 0)
-    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-        message = (
-            f"{device} was asked for; torch {torch.__version__} sees"
-            f" {torch.cuda.device_count()} CUDA devices. `frameloom doctor` says why;"
-            " `--set NODE.device=cpu` runs it on the CPU"
-        )
-        raise DeviceError(message)
-    return device
 
 
 def tuned_value(config: Config, name: str, value: Any) -> Any:

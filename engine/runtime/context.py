@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Any, Protocol, TypeVar
 from msgspec.structs import replace
 
 from engine.clock import Clock
-from engine.contract import Mode, PerStream
+from engine.contract import Mode, OnDevice, Operator, PerStream
+from engine.device.opening import Devices
+from engine.device.scope import DeviceScope
+from engine.frame import Frame
 from engine.state import StreamStates
 from engine.telemetry.stats import EdgeStats
 from engine.timing import Stamp
@@ -25,6 +28,7 @@ class Host(Protocol):
     """What a context needs of the worker it lives in."""
 
     clock: Clock
+    devices: Devices
     mode: Mode
     out_dir: Path
     incarnation: int
@@ -42,6 +46,8 @@ class LaneContext:
         self.node = node
         self.stream_id = stream_id
         self.device = device
+        self.gpu: OnDevice | None = None
+        self._scope: DeviceScope | None = None
         self.threads = threads
         self.clock = host.clock
         self.mode: Mode = host.mode
@@ -68,10 +74,22 @@ class LaneContext:
         for states in self._states:
             states.forget(stream_id)
 
+    def open(self, operator: Operator[Any]) -> None:
+        """`operator.open`, on a GPU with a stream of its own, held until `release`."""
+        if self.device != "cpu":
+            lent = self._host.devices.scope(self.device, operator.stream_priority)
+            self.gpu = self._scope = self.exits.enter_context(lent)
+        self.run(lambda: operator.open(self))
+
+    def run(self, call: Callable[[], S], frames: Iterable[Frame] = ()) -> S:
+        """`call()`: on a GPU after what `frames` wait for, on the node's stream."""
+        return call() if self._scope is None else self._scope.call(call, frames)
+
     def release(self) -> None:
         """Give back what was entered and made: the operator is closed, or did not open."""
         self._states.clear()
         self.exits.close()
+        self.gpu = self._scope = None
         self._books = {name: stats.lost() for name, stats in self.edges().items()}, ()
 
     def stamp(self, pts: int, time_base: Any, capture_ns: int | None = None) -> Stamp:

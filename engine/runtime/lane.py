@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
+from functools import partial
 from typing import Any, TypeGuard
 
 import msgspec
@@ -85,7 +86,7 @@ class NodeLane(threading.Thread):
 
     def _open(self) -> None:
         try:
-            self._operator.open(self.ctx)
+            self.ctx.open(self._operator)
             self._is_open = True
         except BaseException as error:  # noqa: BLE001  whatever stops a node is reported
             self.ctx.release()
@@ -131,7 +132,8 @@ class NodeLane(threading.Thread):
     def _process(self, work: Work, now_ns: int, axis_ns: int) -> None:
         self.busy_since_ns = now_ns
         try:
-            result = self._operator.process(**work.arguments)
+            process = partial(self._operator.process, **work.arguments)
+            result = self.ctx.run(process, work.all_frames())
             self._outlets_of(work, result)
             self._retry_ns = FIRST_RETRY_NS
         except (OperatorError, DeviceError) as error:
@@ -227,7 +229,7 @@ class NodeLane(threading.Thread):
         self._retry_at_ns = now_ns + self._retry_ns
         self._retry_ns = min(self._retry_ns * 2, LONGEST_RETRY_NS)
         try:
-            self._operator.open(self.ctx)
+            self.ctx.open(self._operator)
         except Exception as error:  # noqa: BLE001  whatever stops a node from opening is reported
             self.ctx.release()
             self.stats.error = str(error)
@@ -277,7 +279,7 @@ class NodeLane(threading.Thread):
             return
         self.busy_since_ns = self._host.clock.now_ns()
         try:
-            rest = self._operator.reset(stream_id)
+            rest = self.ctx.run(partial(self._operator.reset, stream_id))
         except OperatorError as error:
             rest = None
             self._close()
@@ -331,7 +333,7 @@ class NodeLane(threading.Thread):
             return
         self._is_open = False
         try:
-            self._operator.close()
+            self.ctx.run(self._operator.close)
         except Exception as error:  # noqa: BLE001  a failing close must not hide what came before
             self._host.node_failed(self.node.name, self.node.name, error, traceback.format_exc())
         finally:

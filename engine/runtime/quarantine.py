@@ -14,7 +14,7 @@ KEPT = 16  # per node and run; later ones are counted, not kept
 
 
 class Quarantine:
-    """Writes `<out>/quarantine/<node>/<stream>-<seq>.{npy,json,txt}`."""
+    """Writes `<out>/quarantine/<node>/<stream>-<seq>.{npy,json,txt}`; no pixels of a GPU."""
 
     def __init__(self, folder: Path, node: str) -> None:
         self._folder = folder / "quarantine" / node
@@ -27,7 +27,8 @@ class Quarantine:
         self._kept += 1
         self._folder.mkdir(parents=True, exist_ok=True)
         name = f"{safe_name(frame.stamp.stream_id)}-{frame.stamp.seq}"
-        np.save(self._folder / f"{name}.npy", np.asarray(frame.data))
+        if isinstance(frame.data, np.ndarray):  # a GPU's memory may be what is wrong with it
+            np.save(self._folder / f"{name}.npy", frame.data)
         (self._folder / f"{name}.json").write_bytes(msgspec.json.format(describe(frame)))
         (self._folder / f"{name}.txt").write_text(trace)
         return self._folder / name

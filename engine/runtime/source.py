@@ -86,7 +86,7 @@ class SourceLane(threading.Thread):
 
     def _open(self, stream: Stream) -> None:
         try:
-            stream.operator.open(stream.ctx)
+            stream.ctx.open(stream.operator)
             stream.is_open = True
         except BaseException as error:  # noqa: BLE001  whatever stops a source is reported
             stream.ctx.release()
@@ -103,7 +103,7 @@ class SourceLane(threading.Thread):
                 error, stream.trouble = stream.trouble, None
                 raise error
             start_ns = self._host.clock.now_ns()
-            result = stream.operator.process()
+            result = stream.ctx.run(stream.operator.process)
             if result is not None:
                 self.stats.busy.add(self._host.clock.now_ns() - start_ns)
                 self._send(stream, result)
@@ -146,7 +146,7 @@ class SourceLane(threading.Thread):
                 return  # to open what is gone would hold up the end for as long as its time-out
             stream.retry_ns = min(stream.retry_ns * 2, LONGEST_RETRY_NS)
             try:
-                stream.operator.open(stream.ctx)
+                stream.ctx.open(stream.operator)
                 stream.is_open = True
             except Exception as again:  # noqa: BLE001  a library's error may pass, as in `process`
                 stream.ctx.release()
@@ -178,7 +178,7 @@ class SourceLane(threading.Thread):
             return
         stream.is_open = False
         try:
-            stream.operator.close()
+            stream.ctx.run(stream.operator.close)
         except Exception as error:  # noqa: BLE001  a failing close must not hide what came before
             self._host.report("CLOSE_FAILED", self.node.name, stream.stream_id, str(error))
         finally:

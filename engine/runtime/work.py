@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,13 @@ class Work:
 
     arguments: dict[str, Any]
     frames: list[tuple[Inbox, Frame]]
+
+    def all_frames(self) -> Iterator[Frame]:
+        """Those in it, and what the `Latest` ports hold."""
+        yield from (frame for _, frame in self.frames)
+        for value in self.arguments.values():
+            if isinstance(value, Latest) and isinstance(value.value, Frame):
+                yield value.value
 
     @property
     def newest(self) -> Frame:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from engine.clock import Clock, MonotonicClock, wall_clock_iso
+from engine.device.opening import Devices
 from engine.errors import EngineError, OperatorError
 from engine.plan import PlannedEdge
 from engine.runtime import messages as m
@@ -25,7 +26,6 @@ from engine.runtime.build import (
     NodeParts,
     close_outboxes,
     open_inbox,
-    require_device,
     thread_budget,
     tuned_value,
 )
@@ -57,6 +57,7 @@ class Worker:
         live = plan.mode == "live" and plan.latency_budget_ms is not None
         self.latency_budget_ns = plan.latency_budget_ms * 1_000_000 if live else None  # type: ignore[operator]
         self.threads = thread_budget(plan)
+        self.devices = Devices()
         self.epochs = EpochTable()
         self._spawn = spawn
         self._plan = plan
@@ -200,7 +201,7 @@ class Worker:
         failures: list[m.Failure] = []
         for name, parts in self._parts.items():
             try:
-                require_device(parts.node.device)
+                self.devices.require(parts.node.device)
                 lanes.extend(self._make_lanes(parts, message.endpoints))
             except (EngineError, ImportError, msgspec.ValidationError) as error:
                 failures.append(failure(name, name, error, traceback.format_exc()))

@@ -21,7 +21,7 @@ from msgspec import Meta
 from engine import Caps, Config, Frame, OpContext, Operator
 from operators.face.records import Track
 from operators.face.verdicts import HeadVerdict, Profile, Verdict
-from operators.ports import Verdicts, Video
+from operators.ports import AnyVideo, Verdicts
 
 if TYPE_CHECKING:
     from operators.nn.pad.decision import Decision, HeadReport
@@ -60,7 +60,7 @@ class FaceDecision(Operator[FaceDecisionConfig]):
         self._breaks_ns: dict[str, int] = {}  # stream -> what was captured up to here is void
 
     def process(
-        self, frames: Video, antispoof: Verdicts | None = None, mask3d: Verdicts | None = None
+        self, frames: AnyVideo, antispoof: Verdicts | None = None, mask3d: Verdicts | None = None
     ) -> Annotated[Frame, Caps(media="video", like="frames")]:
         """Verdict records that came with the frame are not passed on: only ours count."""
         by_track: dict[int, list[tuple[HeadVerdict, int]]] = {}

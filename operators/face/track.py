@@ -16,7 +16,7 @@ from msgspec import Meta
 from engine import Caps, Config, Frame, OpContext, Operator
 from operators.face.kalman import BoxFilter
 from operators.face.records import Box, Face, Point, Track, Unsearched
-from operators.ports import Video
+from operators.ports import AnyVideo
 
 IMPOSSIBLE = 1e6  # cost of a pair that the gate forbids
 
@@ -167,7 +167,7 @@ class FaceTracker(Operator[TrackConfig]):
     def open(self, ctx: OpContext) -> None:
         self._streams = ctx.per_stream(lambda _: StreamTracks(self.config))
 
-    def process(self, frames: Video) -> Annotated[Frame, Caps(media="video", like="frames")]:
+    def process(self, frames: AnyVideo) -> Annotated[Frame, Caps(media="video", like="frames")]:
         """The same frame with `Track` records, by id."""
         stream, pts_ns = self._streams[frames.stamp.stream_id], frames.stamp.pts_ns
         unsearched = frames.of(Unsearched)

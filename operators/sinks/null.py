@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import NoConfig, OpContext, Operator, Stamp
-from operators.ports import Video
+from operators.ports import AnyVideo
 
 
 class NullSink(Operator[NoConfig]):
@@ -13,6 +13,6 @@ class NullSink(Operator[NoConfig]):
         self.frames = 0
         self.last: Stamp | None = None
 
-    def process(self, frames: Video) -> None:
+    def process(self, frames: AnyVideo) -> None:
         self.frames += 1
         self.last = frames.stamp

@@ -150,6 +150,8 @@ class Join(Operator):
 class OnGpu(Operator):
     """Works on a GPU only."""
 
+    devices = ("cuda",)
+
     def process(self, frames: Annotated[Frame, Caps(device="cuda")]) -> Same:
         return frames
 
@@ -157,7 +159,18 @@ class OnGpu(Operator):
 class Upload(Operator):
     """From the host to the node's device."""
 
+    devices = ("cuda",)
+
     def process(self, frames: Video) -> Annotated[Frame, Caps(device="cuda", like="frames")]:
+        return frames
+
+
+class Count(Operator):
+    """Reads records, never pixels."""
+
+    def process(
+        self, frames: Annotated[Frame, Caps(media="video", device="any")]
+    ) -> Annotated[Frame, Caps(like="frames")]:
         return frames
 
 

@@ -81,11 +81,30 @@ def test_devices_must_agree() -> None:
         "cpu": node("OnGpu", {"frames": "up"}),
         "host": node("OnGpu", {"frames": "cam"}, device="cuda:1"),
     }
-    remedy = "(copy to the other device between)"
+    remedy = "(put ToDevice or ToHost between)"
     assert problems_of(nodes) == [
+        "cpu|device: OnGpu runs on cuda only, not on cpu (cuda:0)",
         f"other|inputs.frames: device: cuda:1 where cuda:0 is accepted, from 'up.out' {remedy}",
-        "cpu|inputs.frames: needs frames on a GPU, and this node is on cpu (device: cuda:0)",
         f"host|inputs.frames: device: cpu where cuda:1 is accepted, from 'cam.out' {remedy}",
+    ]
+
+
+def test_an_operator_for_the_processor_says_so_instead_of_running_there() -> None:
+    nodes = {"cam": CAM, "blur": node("Blur", {"frames": "cam"}, device="cuda:0")}
+    assert problems_of(nodes) == ["blur|device: Blur runs on cpu only, not on cuda:0 (device: cpu)"]
+
+
+def test_a_node_on_the_processor_is_given_no_gpu_memory_unless_it_says_any() -> None:
+    nodes = {
+        "cam": CAM,
+        "up": node("Upload", {"frames": "cam"}, device="cuda:0"),
+        "blur": node("Blur", {"frames": "up"}),
+        "count": node("Count", {"frames": "up"}),
+        "gpu": node("OnGpu", {"frames": "count"}, device="cuda:0"),
+    }
+    assert problems_of(nodes) == [
+        "blur|inputs.frames: device: cuda:0 where cpu is accepted, from 'up.out'"
+        " (put ToDevice or ToHost between)"
     ]
 
 

@@ -195,6 +195,7 @@ def test_names_devices_and_workers() -> None:
         "cam|worker: 'a b' is no name for a worker (letters, digits, _ and -, a letter first)",
         "cam|device: there is no device 'gpu' (cpu or cuda:N)",
         "cam2|device: there is no device 'cuda' (cpu or cuda:N)",
+        "cam3|device: Camera runs on cpu only, not on cuda:11 (device: cpu)",
         "|workers.gpu: no node runs in this worker (did you mean 'gpu0'?)",
     ]
 

@@ -13,6 +13,8 @@ import numpy as np
 from engine.caps import Caps
 from engine.clock import FakeClock
 from engine.contract import Mode
+from engine.device.opening import Devices
+from engine.device.simulated import SimulatedDevice
 from engine.frame import Discontinuity, Frame, Item, StreamEnd, Watermark
 from engine.plan import PlannedEdge, PlannedNode
 from engine.runtime.outlets import Outlets
@@ -107,6 +109,7 @@ class FakeHost:
 
     def __init__(self, out_dir: Path, mode: Mode = "file") -> None:
         self.clock = FakeClock(10**12)
+        self.devices = Devices(SimulatedDevice)
         self.mode: Mode = mode
         self.out_dir = out_dir
         self.incarnation = 0

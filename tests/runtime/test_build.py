@@ -1,10 +1,8 @@
-"""Parts of a worker: devices that are there or not, tunables, threads, figures of several lanes."""
+"""Parts of a worker: tunables, threads, figures of several lanes."""
 
 from __future__ import annotations
 
 import os
-import sys
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
@@ -12,12 +10,11 @@ import pytest
 from msgspec import Meta
 
 from engine.contract import TUNABLE, Config
-from engine.errors import DeviceError, EngineError
+from engine.errors import EngineError
 from engine.plan import Plan
 from engine.runtime.build import (
     fold,
     operator_class,
-    require_device,
     thread_budget,
     tuned_value,
     worst,
@@ -32,45 +29,6 @@ class FilterConfig(Config, frozen=True):
 
     strength: Annotated[float, TUNABLE, Meta(ge=0, le=1)] = 0.5
     size_px: int = 8
-
-
-# ---- devices
-
-
-def fake_torch(available: bool, count: int) -> Any:
-    cuda = SimpleNamespace(is_available=lambda: available, device_count=lambda: count)
-    return SimpleNamespace(cuda=cuda, __version__="9.9")
-
-
-def test_the_processor_is_always_there() -> None:
-    assert require_device("cpu") == "cpu"
-
-
-def test_a_gpu_without_torch_is_refused_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(DeviceError, match="cuda:0 was asked for, but torch cannot be imported"):
-        require_device("cuda:0")
-
-
-@pytest.mark.parametrize(
-    ("device", "available", "count"),
-    [("cuda:0", False, 0), ("cuda:0", False, 1), ("cuda:2", True, 2), ("cuda", True, 0)],
-)
-def test_a_gpu_that_is_not_there_is_refused_with_a_remedy(
-    device: str, available: bool, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", fake_torch(available, count))
-    with pytest.raises(DeviceError) as caught:
-        require_device(device)
-    told = str(caught.value)
-    assert told.startswith(f"{device} was asked for; torch 9.9 sees {count} CUDA devices")
-    assert "--set NODE.device=cpu" in told
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
-def test_a_gpu_that_is_there_is_given(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", fake_torch(True, 2))
-    assert require_device(device) == device
 
 
 # ---- tunables
