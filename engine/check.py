@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.agreement import check_agreement, describable, resolve_caps
+from engine.agreement import Outputs, check_agreement, describable, resolve_caps
 from engine.draft import DraftNode, check_workers, draft_nodes
 from engine.errors import GraphError, Problem
 from engine.loader import override, read_data, read_spec, to_data
@@ -74,6 +74,7 @@ def _plan(spec: GraphSpec, data: object, problems: list[Problem]) -> Plan | None
     check_partners(nodes, edges, found)
     outputs = resolve_caps(order, describable(nodes, found), edges)
     check_agreement(nodes, edges, outputs, found)
+    _check_hosts(spec, edges, outputs, found)
     if spec.mode == "live":
         _check_evidence(nodes, edges, found)
     problems += [problem for problem in found if not _follows(problem, problems)]
@@ -105,10 +106,27 @@ def _check_evidence(
             edge.place(problems).inside("max_age_ms").report("would lose events", "leave it out")
 
 
+def _check_hosts(
+    spec: GraphSpec, edges: Sequence[DraftEdge], outputs: Outputs, problems: list[Problem]
+) -> None:
+    """A GPU's memory ends with its host."""
+    for edge in edges:
+        given = outputs.get((edge.producer, edge.producer_port))
+        ends = spec.nodes[edge.producer].worker, spec.nodes[edge.consumer].worker
+        on_gpu = given is not None and (given.device or "cpu") != "cpu"
+        if on_gpu and _link(_workers(spec), *ends) == "tcp":
+            place = edge.place(problems)
+            place.report("pixels on a GPU cannot cross to another host", "put ToHost before")
+
+
+def _workers(spec: GraphSpec) -> dict[str, WorkerSpec]:
+    used = dict.fromkeys(node.worker for node in spec.nodes.values())
+    return {name: spec.workers.get(name, WorkerSpec()) for name in used}
+
+
 def _make_plan(spec: GraphSpec, nodes: Sequence[DraftNode], edges: Sequence[DraftEdge]) -> Plan:
     is_live = spec.mode == "live"
-    used = dict.fromkeys(node.worker for node in spec.nodes.values())
-    workers = {name: spec.workers.get(name, WorkerSpec()) for name in used}
+    workers = _workers(spec)
     return Plan(
         graph=spec.graph,
         mode=spec.mode,

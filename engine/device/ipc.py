@@ -68,8 +68,10 @@ class SlabWriter:
         self._written[slot].record_on(self._stream)
 
     def close(self) -> None:
-        """Free the memory, once everything given to the device is done."""
+        """Free the memory, once the last copy into it and the last use of it are done."""
         self._stream.record().wait_host()
+        for read in self._read:
+            read.wait_host()
         self._device.unshare_memory(self._memory)
 
 

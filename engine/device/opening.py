@@ -53,6 +53,10 @@ class Devices:
         if name != "cpu":
             self._pool(name)
 
+    def device(self, name: str) -> Device:
+        """DeviceError unless it can be had."""
+        return self._pool(name)[0]
+
     @contextmanager
     def scope(self, name: str, priority: int) -> Iterator[DeviceScope]:
         """A node's stream on a device, until the block ends."""

@@ -74,7 +74,14 @@ class Worker:
         self._running = True
         self._stopping = False
         keys = KeyRing.load(Path(spawn.keys_dir)) if spawn.keys_dir else None
-        self._hub = Hub(self._name, self.clock, self.epochs, keys=keys, on_control=self._on_control)
+        self._hub = Hub(
+            self._name,
+            self.clock,
+            self.epochs,
+            keys=keys,
+            devices=self.devices,
+            on_control=self._on_control,
+        )
 
     # ---- what lanes ask
 

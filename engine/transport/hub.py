@@ -13,6 +13,7 @@ from typing import Any
 import zmq
 
 from engine.clock import Clock
+from engine.device.opening import Devices
 from engine.errors import TransportError
 from engine.plan import PlannedEdge
 from engine.transport import wire
@@ -46,12 +47,14 @@ class Hub:
         epochs: EpochTable,
         *,
         keys: KeyRing | None = None,
+        devices: Devices | None = None,
         on_control: Callable[[list[bytes]], None] | None = None,
     ) -> None:
         self.malformed = 0  # messages that name no edge of ours
         self._clock = clock
         self._epochs = epochs
         self._keys = keys
+        self._devices = devices or Devices()
         self._on_control = on_control
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
@@ -93,7 +96,7 @@ class Hub:
 
     def serve(self, outbox: Outbox) -> None:
         """Send an outbox's items to whoever says hello for its edge."""
-        self._senders[outbox.edge.id] = Sender(outbox, self._clock, self._mark)
+        self._senders[outbox.edge.id] = Sender(outbox, self._clock, self._devices, self._mark)
 
     def unserve(self, edge_id: str) -> None:
         """Forget an outbox, and remove its slabs."""
@@ -116,7 +119,9 @@ class Hub:
         the others are told by a supervisor. `server` is the producer's public key, if not our own.
         """
         require_secure(endpoint, encrypted=self._keys is not None)
-        inbox = RemoteInbox(edge, self._epochs, self._clock, self._mark, self._reconnect)
+        inbox = RemoteInbox(
+            edge, self._epochs, self._clock, self._devices, self._mark, self._reconnect
+        )
         self._call(
             lambda: self._connect(inbox, endpoint, again=False, server=server, lasting=lasting)
         )

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from engine.clock import Clock
+from engine.device.opening import Devices
 from engine.errors import TransportError
 from engine.frame import Discontinuity, Frame, Item, Signal, StreamEnd
 from engine.plan import PlannedEdge
 from engine.spec import Cause
 from engine.telemetry.stats import Histogram
 from engine.transport import wire
+from engine.transport.device_slab import DeviceSlabView
 from engine.transport.epochs import EpochTable
 from engine.transport.link import reject_cause, tidied, watermark_of
 from engine.transport.slab import SlabView
@@ -34,6 +36,7 @@ class RemoteInbox:
         edge: PlannedEdge,
         epochs: EpochTable,
         clock: Clock,
+        devices: Devices,
         wake: Callable[[RemoteInbox], None],
         reconnect: Callable[[RemoteInbox, str], None],
     ) -> None:
@@ -43,6 +46,7 @@ class RemoteInbox:
         self.connection: Connection = "CONNECTING"  # kept up to date where it is lasting
         self._epochs = epochs
         self._clock = clock
+        self._devices = devices
         self._wake = wake
         self._reconnect = reconnect
         self._items: deque[tuple[Item, tuple[SlabView, wire.Slot] | None]] = deque()
@@ -52,6 +56,7 @@ class RemoteInbox:
         self._taken = 0  # frames of this session given to the lane
         self._streams: set[str] = set()
         self._slabs: dict[str, SlabView] = {}
+        self._places: dict[str, DeviceSlabView] = {}  # of those whose pixels lie on a device
         self._closed = False
         self._close_told = False
         self._clear_outcomes()
@@ -121,6 +126,7 @@ class RemoteInbox:
                 self._items.extend((item, None) for item in breaks)
             self.session = secrets.token_hex(8)
         self._slabs.clear()
+        self._places.clear()
         if again:
             self.on_ready()
         return wire.encode(wire.Hello(self.edge.id, self.session, self.edge.window))
@@ -171,9 +177,7 @@ class RemoteInbox:
             if header.slot is not None:
                 view = self._slab(header.slot)
                 lease = (view, header.slot)
-                array = view.array(
-                    header.slot.offset, header.dtype, header.shape, self._releaser(header.slot)
-                )
+                array = self._array(view, header.slot, header)
             elif len(parts) == 2 and len(parts[1]) == nbytes:
                 array = np.frombuffer(parts[1], header.dtype).reshape(header.shape)
             else:
@@ -185,6 +189,15 @@ class RemoteInbox:
             self._streams.add(frame.stamp.stream_id)
             self._waiting += 1
             self._items.append((frame, lease))
+
+    def _array(self, view: SlabView, slot: wire.Slot, header: wire.FrameHeader) -> Any:
+        released = self._releaser(slot)
+        if not slot.on_device:
+            return view.array(slot.offset, header.dtype, header.shape, released)
+        place = self._places.get(slot.slab)
+        if place is None:
+            place = self._places[slot.slab] = DeviceSlabView(view, self._devices)
+        return place.array((slot.index, slot.offset), header.dtype, header.shape, released)
 
     def _refuse(self, header: wire.FrameHeader | None) -> None:
         """Count a message that cannot be read; if it was a frame of ours, also in the books."""
@@ -227,7 +240,9 @@ class RemoteInbox:
         view = self._slabs.get(slot.slab)
         if view is None:
             if len(self._slabs) >= SLABS_KEPT:  # sizes changed again and again
-                self._slabs.pop(next(iter(self._slabs)))
+                oldest = next(iter(self._slabs))
+                self._slabs.pop(oldest)
+                self._places.pop(oldest, None)
             view = self._slabs[slot.slab] = SlabView(slot.slab)
         view.generation(slot.index)  # there is such a slot
         return view

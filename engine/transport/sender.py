@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from engine.clock import Clock
+from engine.device.array import DeviceArray
+from engine.device.opening import Devices
 from engine.errors import TransportError
 from engine.frame import Frame, Signal
 from engine.transport import wire
+from engine.transport.device_slab import DeviceSlab
 from engine.transport.link import watermark_of
 from engine.transport.outbox import Outbox
 from engine.transport.slab import Slab
@@ -24,11 +27,14 @@ SPARE_SLOTS = 8  # beyond the window: frames that the consumer still holds after
 class Sender:
     """Takes from an outbox while the consumer has credit. Any thread may `advance` it."""
 
-    def __init__(self, outbox: Outbox, clock: Clock, wake: Callable[[Sender], None]) -> None:
+    def __init__(
+        self, outbox: Outbox, clock: Clock, devices: Devices, wake: Callable[[Sender], None]
+    ) -> None:
         self.outbox = outbox
         self.edge = outbox.edge
         self.address: bytes | None = None  # of the consumer, once it said hello
         self._clock = clock
+        self._devices = devices
         self._wake = wake
         self._lock = threading.Lock()
         self._session = ""
@@ -144,10 +150,12 @@ class Sender:
 
     def _message(self, frame: Frame) -> list[Any]:
         edge, session = self.edge.id, self._session
+        if isinstance(frame.data, DeviceArray):
+            return self._device_message(frame, frame.data)
         if self.edge.link == "tcp":
             header = wire.frame_header(frame, edge, session, None, self._clock.now_ns())
             return [header, np.ascontiguousarray(frame.data)]
-        slab = self._slab_for(frame.nbytes) if frame.nbytes else None
+        slab = self._slab_for(frame) if frame.nbytes else None
         slot = _lease(slab) if slab is not None else None
         if slab is None or slot is None:
             self.outbox.slab_misses += frame.nbytes > 0
@@ -161,27 +169,60 @@ class Sender:
         slab.write(slot.index, frame.data)
         return [header]
 
+    def _device_message(self, frame: Frame, data: DeviceArray) -> list[Any]:
+        """The pixels stay on the device: another slot, or another slab, rather than a copy."""
+        if self.edge.link == "tcp":
+            raise TransportError(f"{self.edge.id}: memory of {data.device} ends with this host")
+        slab = self._device_slab(data)
+        lease = slab.lease()
+        if lease is None:  # the reader holds them all
+            self._retire()
+            slab = self._device_slab(data)
+            lease = slab.lease()
+        assert lease is not None
+        slot = wire.Slot(slab.name, *lease, slab.offset(lease[0]), on_device=True)
+        try:
+            header = wire.frame_header(frame, self.edge.id, self._session, slot, None)
+            slab.write(slot.index, data)
+        except TransportError:
+            slab.release(slot.index, slot.generation)
+            raise
+        return [header]
+
+    def _device_slab(self, data: DeviceArray) -> Slab:
+        if self._slab is None or not self._slab.fits(data):
+            slots = self.edge.window + SPARE_SLOTS
+            slab = DeviceSlab(self._devices, data.device, slots, data.nbytes)
+            self._retire()
+            self._slab = slab
+            self._unlink_idle()
+        return self._slab
+
+    def _retire(self) -> None:
+        if self._slab is not None:
+            self._retired.append(self._slab)
+            self._slab = None
+
     def _tell(self, signal: Signal | None) -> None:
         try:
             self._ready.append([wire.signal_header(signal, self.edge.id, self._session)])
         except TransportError:  # a time that no message can hold: the next one will do
             self.outbox.malformed += 1
 
-    def _slab_for(self, nbytes: int) -> Slab | None:
+    def _slab_for(self, frame: Frame) -> Slab | None:
         """A slab whose slots are large enough; None while there is no room for one."""
-        if self._slab is not None and self._slab.slot_bytes >= nbytes:
+        if self._slab is not None and self._slab.fits(frame.data):
             return self._slab
         now_ns = self._clock.now_ns()
         if now_ns < self._shm_retry_ns:
             return None
         try:
-            slab = Slab(self.edge.window + SPARE_SLOTS, nbytes)
+            slab = Slab(self.edge.window + SPARE_SLOTS, frame.nbytes)
         except TransportError as error:  # told to the person; frames are copied meanwhile
             self.outbox.slab_error = str(error)
             self._shm_retry_ns = now_ns + SHM_RETRY_NS
             return None
-        if self._slab is not None:
-            self._retired.append(self._slab)
+        self._retire()
         self._slab = slab
         self._unlink_idle()
         return slab

@@ -49,6 +49,10 @@ class Slab:
         self._free = list(range(slots))
         self._leased: dict[int, int] = {}
 
+    def fits(self, data: Any) -> bool:
+        """Whether a slot can hold it."""
+        return isinstance(data, np.ndarray) and data.nbytes <= self.slot_bytes
+
     def lease(self) -> tuple[int, int] | None:
         """(slot, generation) of a free slot, or None."""
         with self._lock:
@@ -62,7 +66,7 @@ class Slab:
         """Where a slot begins in the file."""
         return self._first + slot * self.slot_bytes
 
-    def write(self, slot: int, array: np.ndarray[Any, Any]) -> None:
+    def write(self, slot: int, array: Any) -> None:
         """Copy a C-contiguous array into a leased slot (the GIL is released while copying)."""
         np.copyto(self._bytes[slot][: array.nbytes], array.reshape(-1).view(np.uint8))
 

@@ -33,7 +33,8 @@ MAX_DIMENSIONS = 8
 DTYPE_NAMES = (
     "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64", "bool",
 )  # fmt: skip
-ITEM_BYTES = {name: np.dtype(name).itemsize for name in DTYPE_NAMES}
+DEVICE_DTYPE = "bfloat16"  # NumPy lacks it: it travels between devices alone
+ITEM_BYTES = {name: np.dtype(name).itemsize for name in DTYPE_NAMES} | {DEVICE_DTYPE: 2}
 _NAME_OF_DTYPE = {np.dtype(name): name for name in DTYPE_NAMES}
 KNOWN_CAUSES = frozenset(CAUSES)
 SLAB_NAME = re.compile(r"frameloom-[0-9]+-[0-9]+-[0-9]+")
@@ -73,6 +74,7 @@ class Slot(Struct, frozen=True, array_like=True):
     index: int
     generation: int
     offset: int
+    on_device: bool = False  # the slot tells where on a GPU the pixels lie
 
 
 class WireStamp(Struct, frozen=True, array_like=True):
@@ -167,7 +169,7 @@ def frame_header(
             session=session,
             stamp=_stamp_to_wire(frame.stamp, relative_to_ns),
             caps=_caps_raw(frame.caps),
-            dtype=_dtype_name(frame.data.dtype),
+            dtype=_dtype_name(frame.data, slot),
             shape=frame.data.shape,
             slot=slot,
             records=[record_to_wire(record) for record in frame.records],
@@ -197,6 +199,8 @@ def checked_nbytes(header: FrameHeader) -> int:
     """How many bytes of pixels the header promises; TransportError if it makes no sense."""
     if header.dtype not in ITEM_BYTES or len(header.shape) > MAX_DIMENSIONS:
         raise TransportError(f"array of {header.dtype} with {len(header.shape)} dimensions")
+    if header.dtype == DEVICE_DTYPE and not (header.slot is not None and header.slot.on_device):
+        raise TransportError(f"array of {header.dtype} outside of a device")
     if not all(0 <= size <= MAX_PAYLOAD_BYTES for size in header.shape):
         raise TransportError(f"array of shape {header.shape}")
     nbytes = math.prod(header.shape) * ITEM_BYTES[header.dtype]
@@ -222,7 +226,7 @@ def check_ack(ack: Ack, outstanding: int) -> None:
         raise TransportError(f"an ack with {ack.malformed} refused messages")
 
 
-def read_frame(header: FrameHeader, array: np.ndarray[Any, Any], now_ns: int) -> Frame:
+def read_frame(header: FrameHeader, array: Any, now_ns: int) -> Frame:
     """The frame that a header and its pixels make."""
     try:
         records = tuple(record_from_wire(name, payload) for name, payload in header.records)
@@ -240,11 +244,12 @@ def mark_of(stamp: WireStamp) -> Watermark | None:
     return Watermark(stamp.stream_id, stamp.seq, pts_ns)
 
 
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    name = _NAME_OF_DTYPE.get(dtype)
-    if name is None:
-        raise TransportError(f"arrays of {dtype} do not travel; {', '.join(DTYPE_NAMES)} do")
-    return name
+def _dtype_name(data: Any, slot: Slot | None) -> str:
+    on_device = slot is not None and slot.on_device
+    name = data.dtype_name if on_device else _NAME_OF_DTYPE.get(data.dtype)
+    if name not in ITEM_BYTES:
+        raise TransportError(f"arrays of {data.dtype} do not travel; {', '.join(DTYPE_NAMES)} do")
+    return str(name)
 
 
 def _stamp_to_wire(stamp: Stamp, now_ns: int | None) -> WireStamp:

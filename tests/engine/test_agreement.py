@@ -108,6 +108,18 @@ def test_a_node_on_the_processor_is_given_no_gpu_memory_unless_it_says_any() -> 
     ]
 
 
+def test_pixels_on_a_gpu_do_not_cross_to_another_host() -> None:
+    nodes = {
+        "cam": CAM,
+        "up": node("Upload", {"frames": "cam"}, device="cuda:0"),
+        "far": node("OnGpu", {"frames": "up"}, device="cuda:0", worker="there"),
+    }
+    workers = {"there": {"host": "10.0.0.2"}}
+    assert problems_of(nodes, workers=workers) == [
+        "far|inputs.frames: pixels on a GPU cannot cross to another host (put ToHost before)"
+    ]
+
+
 def test_an_operator_that_cannot_describe_its_outputs_hides_no_other_problem() -> None:
     nodes = {
         "cam": CAM,

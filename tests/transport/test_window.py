@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from engine.clock import FakeClock
+from engine.device.opening import Devices
 from engine.frame import Frame
 from engine.transport import wire
 from engine.transport.epochs import EpochTable
@@ -15,7 +16,7 @@ from tests.contract.ends import EDGE, START_NS, frame
 
 def test_frames_beyond_the_window_are_refused_and_counted() -> None:
     edge = msgspec.structs.replace(EDGE, link="tcp", window=2)
-    inbox = RemoteInbox(edge, EpochTable(), FakeClock(START_NS), _nothing, _nothing)
+    inbox = RemoteInbox(edge, EpochTable(), FakeClock(START_NS), Devices(), _nothing, _nothing)
     inbox.begin(again=False)
 
     def send(seq: int) -> None:

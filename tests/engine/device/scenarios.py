@@ -222,6 +222,18 @@ def slab_closes_behind_its_last_copy(lib: SimpleNamespace) -> None:
     writer.close()
 
 
+def slab_closes_behind_its_last_reader(lib: SimpleNamespace) -> None:
+    device = SimulatedDevice()
+    sender, reader = (lib.DeviceScope(device, device.stream(0)) for _ in range(2))
+    writer = lib.SlabWriter(device, device.stream(0), 1, picture(0).nbytes)
+    slot = lib.SlabReader(device, writer.exported(0))
+    writer.write(0, lib.StagingRing(device).upload(picture(1), sender.stream))
+    got = frame_of(slot.array(SHAPE, "float32", lambda: None), 0)
+    reader.call(lambda: got.with_data(doubled(device, got.data.array)), [got])
+    del got
+    writer.close()
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     nodes_in_a_row,
     latest_value,
@@ -234,4 +246,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     slots_without_a_pause,
     made_and_sent_on,
     slab_closes_behind_its_last_copy,
+    slab_closes_behind_its_last_reader,
 )
