@@ -147,11 +147,22 @@ def keygen(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Tell what this computer has and lacks. Exit code 1 if something required is broken."""
-    from engine.commands.doctor import doctor_command
+def doctor(
+    graph: Annotated[
+        str | None, typer.Argument(help="Also ask whether this graph can run here.")
+    ] = None,
+    inputs: InputsArgument = None,
+    assignments: SetOption = None,
+    mode: ModeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what this computer has and lacks. Exit code 1 if something required is broken, or the
+    graph asks for what is not there.
+    """
+    from engine.commands.doctor import Asked, doctor_command
 
-    raise typer.Exit(doctor_command(as_json=as_json))
+    asked = graph and Asked(graph, inputs or [], assignments or [], mode)
+    raise typer.Exit(doctor_command(asked or None, as_json=as_json))
 
 
 @app.command()

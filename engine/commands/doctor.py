@@ -9,19 +9,19 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
 
 from engine.commands.console import EXIT_FAILED, EXIT_OK, print_json, stderr, stdout
+from engine.commands.doctor_graph import graph_findings
+from engine.commands.finding import Finding, Verdict
 from engine.commands.probes import OPTIONAL, REQUIRED, Outcome, probe, probe_gpu
 from engine.transport.slab import sweep_stale_slabs
 
 SHM = Path("/dev/shm")
 SHM_WANTED_BYTES = 256 << 20  # a guard graph in two workers at 1080p fits
 FILES_WANTED = 1024
-Verdict = Literal["ok", "missing", "broken"]
 MARKS: dict[Verdict, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "missing": ("-", "yellow"),
@@ -30,19 +30,26 @@ MARKS: dict[Verdict, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
+class Asked:
+    """A graph to look at, as `run` and `check` take it."""
 
-    what: str
-    verdict: Verdict  # broken: something required; missing: something is slower or not to be had
-    note: str
+    graph: str
+    uris: list[str]
+    assignments: list[str]
+    mode: str | None
 
 
-def doctor_command(*, as_json: bool) -> int:
-    """Print the report; EXIT_FAILED if something required is broken."""
+def doctor_command(asked: Asked | None = None, *, as_json: bool) -> int:
+    """Print the report; EXIT_FAILED if something is broken that is required, or that the graph
+    asks for.
+    """
+    last = []
+    if asked is not None:
+        last = graph_findings(asked.graph, asked.uris, asked.assignments, asked.mode)
     if not as_json:
         stderr().print("looking at packages, each in a process of its own ...")
-    findings = [*_system(), *map(judge, [*probe(REQUIRED), *probe(OPTIONAL), probe_gpu()])]
+    findings = [*_system(), *map(judge, [*probe(REQUIRED), *probe(OPTIONAL), *probe_gpu()])]
+    findings += last
     if as_json:
         print_json({"ok": not _broken(findings), "findings": [asdict(f) for f in findings]})
     else:
@@ -55,7 +62,11 @@ def judge(outcome: Outcome) -> Finding:
     version = f"{outcome.version} " if outcome.version else ""
     if outcome.works:
         return Finding(outcome.name, "ok", f"{version}{outcome.note}".strip())
-    note = outcome.note if outcome.version is None else f"{version}cannot be used: {outcome.note}"
+    note = (
+        outcome.note
+        if outcome.version is None
+        else f"{version}cannot be used{outcome.where}: {outcome.note}"
+    )
     return Finding(outcome.name, "broken" if outcome.required else "missing", note)
 
 

@@ -16,29 +16,48 @@ from importlib import metadata
 TIMEOUT_S = 60.0
 PARALLEL = 4
 
-CUDA = """
-import ctypes
-driver = ctypes.CDLL("libcuda.so.1")
-def ask(name, *arguments):
-    code = getattr(driver, name)(*arguments)
-    if code:
-        text = ctypes.c_char_p()
-        driver.cuGetErrorString(code, ctypes.byref(text))
-        raise RuntimeError(f"{name}: {(text.value or b'unknown error').decode()} ({code})")
-ask("cuInit", 0)
-count, version = ctypes.c_int(), ctypes.c_int()
-ask("cuDeviceGetCount", ctypes.byref(count))
-ask("cuDriverGetVersion", ctypes.byref(version))
-if count.value == 0:
-    raise RuntimeError("the driver is there, but it shows no device")
-names = []
-for index in range(count.value):
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(100)
-    ask("cuDeviceGet", ctypes.byref(device), index)
-    ask("cuDeviceGetName", name, 100, device)
-    names.append(f"cuda:{index} {name.value.decode()}")
-print(f"{', '.join(names)}; driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}")
+# Each raises where it cannot be had, and prints what is worth knowing.
+DRIVER = """
+from engine.device.driver import ask_driver
+driver = ask_driver()
+gpus = [
+    f"cuda:{gpu.index} {gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]},"
+    f" {gpu.memory_bytes >> 30} GiB" for gpu in driver.gpus
+]
+print(f"{'; '.join(gpus)}; driver for CUDA {driver.cuda[0]}.{driver.cuda[1]}")
 """
+DECODE = """
+import ctypes
+ctypes.CDLL("libnvcuvid.so.1")
+from av.codec.hwaccel import hwdevices_available
+ways = hwdevices_available()
+assert "cuda" in ways, f"the driver decodes, but this FFmpeg knows {', '.join(ways) or 'no way'}"
+print("by the driver, through FFmpeg")
+"""
+ENCODE = """
+import ctypes
+ctypes.CDLL("libnvidia-encode.so.1")
+import av
+wanted = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+there = [name for name in wanted if name in av.codecs_available]
+assert there, "the driver encodes, but this FFmpeg was built without NVENC"
+print(", ".join(there) + "; not every GPU has the unit, H100 and H200 have none")
+"""
+CODECS = """
+import av
+names = ("h264", "hevc", "vp9", "av1", "aac", "opus")
+def can(name, mode):
+    try:
+        av.codec.Codec(name, mode)
+    except Exception:
+        return False
+    return True
+writes = [name for name in names if can(name, "w")]
+print("reads " + ", ".join(n for n in names if can(n, "r")) + "; writes " + ", ".join(writes))
+"""
+DEVICES = (
+    ("GPU", DRIVER), ("GPU decoding", DECODE), ("GPU encoding", ENCODE), ("codecs", CODECS)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,7 @@ class Package:
     distribution: str  # as pip calls it
     code: str  # raises where it cannot be used; may print what is worth knowing
     required: bool = False
+    where: str = ""  # what it is tried for, if it may be of use elsewhere
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,7 @@ class Outcome:
     works: bool
     note: str  # what it printed, or why it cannot be used
     required: bool = False
+    where: str = ""
 
 
 REQUIRED = tuple(
@@ -82,7 +103,7 @@ OPTIONAL = (
     Package("starlette", "import starlette"),
     Package("uvicorn", "import uvicorn"),
     Package("cupy-cuda13x", "import cupy; cupy.zeros(8).sum().item()"),
-    Package("torch", "import torch; torch.zeros(8, device='cuda').sum().item()"),
+    Package("torch", "import torch; torch.zeros(8, device='cuda').sum().item()", where=" on a GPU"),
     Package("tensorrt", "import tensorrt; tensorrt.Builder(tensorrt.Logger())"),
     Package("torch-tensorrt", "import torch_tensorrt"),
     Package("PyNvVideoCodec", "import PyNvVideoCodec"),
@@ -95,10 +116,20 @@ def probe(packages: Iterable[Package]) -> list[Outcome]:
         return list(pool.map(_probe, packages))
 
 
-def probe_gpu() -> Outcome:
-    """Ask the CUDA driver itself, so that no library has to be there."""
-    works, note = run_code(CUDA)
-    return Outcome("GPU", None, works, note)
+def probe_gpu() -> list[Outcome]:
+    """What the CUDA driver has, asked without any library, and what FFmpeg can do."""
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        told = list(pool.map(lambda asked: run_code(asked[1]), DEVICES))
+    return [
+        Outcome(name, None, works, note if works else last_words(note))
+        for (name, _), (works, note) in zip(DEVICES, told, strict=True)
+    ]
+
+
+def last_words(trace: str) -> str:
+    """What an exception said, without the name of its class."""
+    kind, colon, words = trace.partition(": ")
+    return words if colon and " " not in kind else trace
 
 
 def run_code(code: str, timeout_s: float = TIMEOUT_S) -> tuple[bool, str]:
@@ -128,4 +159,4 @@ def _probe(package: Package) -> Outcome:
     except metadata.PackageNotFoundError:
         return Outcome(name, None, False, "not installed", package.required)
     works, note = run_code(package.code)
-    return Outcome(name, version, works, note, package.required)
+    return Outcome(name, version, works, note, package.required, package.where)

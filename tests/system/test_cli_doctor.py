@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from engine.commands import doctor
 from engine.commands.console import EXIT_FAILED, EXIT_OK
-from engine.commands.doctor import Finding, doctor_command, judge
-from engine.commands.probes import Outcome, Package, probe, probe_gpu, run_code
+from engine.commands.doctor import Asked, doctor_command, judge
+from engine.commands.finding import Finding
+from engine.commands.probes import Outcome, Package, last_words, probe, probe_gpu, run_code
+
+UP = """
+graph: up
+mode: file
+nodes:
+  pattern:
+    op: operators.sources.test_pattern:TestPattern
+    config: {frames: 3}
+  up:
+    op: operators.video.transfer:ToDevice
+    device: DEVICE
+    inputs:
+      frames: {from: pattern, queue: 1, full: block}
+"""
 
 
 def outcome(code: str, distribution: str = "numpy", *, required: bool = False) -> Outcome:
@@ -53,7 +69,36 @@ def test_one_that_hangs_is_given_up() -> None:
 
 
 def test_the_gpu_is_there_or_there_is_a_reason() -> None:
-    assert probe_gpu().note
+    found = {outcome.name: outcome for outcome in probe_gpu()}
+    assert all(outcome.note for outcome in found.values())
+    assert found["codecs"].works
+    assert "h264" in found["codecs"].note
+
+
+def test_what_an_exception_said_is_told_without_its_class() -> None:
+    assert last_words("engine.errors.DeviceError: no driver: none") == "no driver: none"
+    assert last_words("gave no answer within 60 s") == "gave no answer within 60 s"
+
+
+def test_a_graph_that_asks_for_a_gpu_that_is_not_there_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "OPTIONAL", ())
+    graph = tmp_path / "up.yaml"
+    graph.write_text(UP.replace("DEVICE", "cuda:99"))
+    assert doctor_command(Asked(str(graph), [], [], None), as_json=True) == EXIT_FAILED
+    found = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["cuda:99"]["verdict"] == "broken"
+    assert found["cuda:99"]["note"].startswith("cannot run up: cuda:99 was asked for")
+    assert found["cpu"]["note"] == "runs pattern, as the graph says"
+
+
+def test_a_graph_that_can_run_is_exit_code_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "OPTIONAL", ())
+    assert doctor_command(Asked("test-pattern", [], [], None), as_json=True) == EXIT_OK
+    assert json.loads(capsys.readouterr().out)["ok"]
 
 
 def test_something_required_that_is_broken_is_exit_code_1(

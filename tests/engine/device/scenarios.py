@@ -229,7 +229,7 @@ def slab_closes_behind_its_last_reader(lib: SimpleNamespace) -> None:
     slot = lib.SlabReader(device, writer.exported(0))
     writer.write(0, lib.StagingRing(device).upload(picture(1), sender.stream))
     got = frame_of(slot.array(SHAPE, "float32", lambda: None), 0)
-    reader.call(lambda: got.with_data(doubled(device, got.data.array)), [got])
+    reader.call(lambda f=got: f.with_data(doubled(device, f.data.array)), [got])
     del got
     writer.close()
 
