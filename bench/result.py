@@ -12,6 +12,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+from engine.device.driver import ask_driver
+from engine.errors import DeviceError
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 LIBRARIES = (
@@ -23,6 +26,7 @@ LIBRARIES = (
     "onnxruntime",
     "opencv-python-headless",
     "pyzmq",
+    "torch",
 )
 
 
@@ -47,6 +51,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     load_1m: float  # load average when the bench began
     others_cores: float  # cores that other programs kept busy while it ran: 0 on a quiet machine
     libraries: dict[str, str]
+    gpu: str = ""  # the driver's name of the first; empty where there is none
 
 
 class Result(Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +93,15 @@ def machine_facts(load_1m: float, others_cores: float) -> Machine:
         load_1m=round(load_1m, 2),
         others_cores=round(others_cores, 2),
         libraries=_versions(LIBRARIES),
+        gpu=_gpu(),
     )
+
+
+def _gpu() -> str:
+    try:
+        return ask_driver().gpus[0].name
+    except DeviceError:
+        return ""
 
 
 def l3_bytes(cpu: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:

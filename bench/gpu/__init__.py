@@ -1,0 +1,1 @@
+"""Every check that needs a GPU: `python -m bench.gpu`."""
