@@ -45,12 +45,22 @@ def resolve_caps(
             and (edge.producer, edge.producer_port) in outputs
         }
         for port in node.op.outputs:
-            own = declared_caps(node, port)
+            own = _where(node, port, declared_caps(node, port))
             caps = _follow(own, arriving.get(own.like or ""))
             if caps.device == "cuda":
                 caps = msgspec.structs.replace(caps, device=node.spec.device)
             outputs[name, port] = complete(node, caps)
     return outputs
+
+
+def _where(node: DraftNode, port: str, own: Caps) -> Caps:
+    """What an output is on the node's device."""
+    assert node.op is not None
+    if node.spec.device == "cpu" or port not in node.op.gpu_caps:
+        return own
+    there = node.op.gpu_caps[port]
+    fields = {name: getattr(there, name) for name in NEGOTIATED}
+    return msgspec.structs.replace(own, **{k: v for k, v in fields.items() if v is not None})
 
 
 def accepted(port: Caps, device: str) -> Caps:

@@ -129,6 +129,7 @@ class Operator(Generic[C]):
 
     config_type: ClassVar[type[Config]] = NoConfig
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # where it can work: cpu, cuda
+    gpu_caps: ClassVar[Mapping[str, Caps]] = {}  # fields of outputs that differ on a GPU
     stream_priority: ClassVar[int] = 0  # on a GPU; -1 goes before 0: what people wait for
     inputs: ClassVar[Mapping[str, Port]] = {}
     outputs: ClassVar[Mapping[str, Port]] = {}

@@ -39,7 +39,8 @@ class FrameCopier:
             frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turns
         )  # fmt: skip
         if key != self._key:
-            self._caps = self._describe(frame, planar, lying=turns % 2 == 1)
+            lying = turns % 2 == 1
+            self._caps = frame_caps(frame, self._name, lying=lying, keeps_range=planar)
             self._key = key
         if not planar:
             frame = self._convert(frame)
@@ -55,26 +56,6 @@ class FrameCopier:
             np.copyto(target, source[: target.shape[0], : target.shape[1]])
         return array, self._caps
 
-    def _describe(self, frame: VideoFrame, planar: bool, *, lying: bool) -> Caps:
-        width, height = frame.width & ~1, frame.height & ~1
-        if width < 2 or height < 2:
-            raise OperatorError(
-                "TOO_SMALL",
-                f"{self._name}: {frame.width}x{frame.height} pixels is less than the 2x2 that "
-                "yuv420p needs; use a larger clip",
-            )
-        full = planar and (frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p")
-        return Caps(
-            media="video",
-            pix_fmt="yuv420p",
-            dtype="uint8",
-            width=height if lying else width,
-            height=width if lying else height,
-            device="cpu",
-            colorspace=_matrix(frame),
-            color_range="full" if full else "limited",
-        )
-
     def _convert(self, frame: VideoFrame) -> VideoFrame:
         from av.video.reformatter import ColorRange, Colorspace
 
@@ -84,6 +65,31 @@ class FrameCopier:
             dst_colorspace=Colorspace.ITU601 if bt601 else Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
+
+
+def frame_caps(frame: VideoFrame, name: str, *, lying: bool, keeps_range: bool) -> Caps:
+    """Caps of a decoded frame as I420 on the host. OperatorError below 2x2 pixels.
+
+    `lying`: it is turned by a quarter. `keeps_range`: its samples are taken as they are.
+    """
+    width, height = frame.width & ~1, frame.height & ~1
+    if width < 2 or height < 2:
+        raise OperatorError(
+            "TOO_SMALL",
+            f"{name}: {frame.width}x{frame.height} pixels is less than the 2x2 that "
+            "yuv420p needs; use a larger clip",
+        )
+    is_full = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
+    return Caps(
+        media="video",
+        pix_fmt="yuv420p",
+        dtype="uint8",
+        width=height if lying else width,
+        height=width if lying else height,
+        device="cpu",
+        colorspace=_matrix(frame),
+        color_range="full" if keeps_range and is_full else "limited",
+    )
 
 
 def _matrix(frame: VideoFrame) -> str:

@@ -68,9 +68,15 @@ class Connection:
     """A thread that opens one address and reads it until it is lost or closed."""
 
     def __init__(
-        self, url: str, options: dict[str, str], timeouts_s: tuple[float, float], clock: Clock
+        self,
+        url: str,
+        options: dict[str, str],
+        timeouts_s: tuple[float, float],
+        clock: Clock,
+        hwaccel: Any = None,
     ) -> None:
         self._url = url
+        self._hwaccel = hwaccel
         self._options = options
         self._timeouts_s = timeouts_s
         self._clock = clock
@@ -111,7 +117,9 @@ class Connection:
     def _open_and_read(self) -> str:
         import av
 
-        self._container = av.open(self._url, options=self._options, timeout=self._timeouts_s)
+        self._container = av.open(
+            self._url, options=self._options, timeout=self._timeouts_s, hwaccel=self._hwaccel
+        )
         return self._read(self._container)
 
     def _read(self, container: InputContainer) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import OperatorError
 from operators.sources._connection import redacted
@@ -21,13 +21,16 @@ def shown(uri: str) -> str:
     return redacted(uri) if URL.match(uri) else uri
 
 
-def open_media(uri: str) -> InputContainer:
-    """The opened container, with a video stream in it. Raises OperatorError."""
+def open_media(uri: str, hwaccel: Any = None) -> InputContainer:
+    """The opened container, with a video stream in it, decoded by `hwaccel` if given.
+
+    Raises OperatorError.
+    """
     import av
 
     target = uri if URL.match(uri) else _local(uri)
     try:
-        container = av.open(target)
+        container = av.open(target, hwaccel=hwaccel)
     except av.error.FFmpegError as error:
         raise _open_error(uri, error) from None  # FFmpeg's own words may repeat the address
     try:

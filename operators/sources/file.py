@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
 from engine import Config, EndOfStream, Frame, OpContext, Operator, OperatorError, rescale_pts
 from operators.records import Packet
-from operators.sources._av import FrameCopier, PtsFiller, audio_caps, packet_bytes
+from operators.sources._av import PtsFiller, audio_caps, packet_bytes
+from operators.sources._cuda import ON_GPU, accelerator, copier_for
 from operators.sources._opening import open_media, shown
 from operators.sources._outputs import Media
 from operators.sources._pacing import Pacer
@@ -38,11 +39,13 @@ class FileSource(Operator[FileSourceConfig]):
     """One container, demuxed once. Ends with an error if the file turns out to be cut off."""
 
     preload = ("av",)
+    devices = ("cpu", "cuda")
+    gpu_caps: ClassVar = {"frames": ON_GPU}
 
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx
         self._shown = shown(self.config.uri)
-        self._copier = FrameCopier(self._shown)
+        self._copier = copier_for(ctx, self._shown)
         self._pacer = Pacer(ctx)
         self._offset = 0  # added to every pts, in ticks of the video: grows with each loop
         self._last_dts: int | None = None  # of the sound
@@ -65,7 +68,7 @@ class FileSource(Operator[FileSourceConfig]):
         self._container.close()
 
     def _begin(self) -> None:
-        container: InputContainer = open_media(self.config.uri)
+        container: InputContainer = open_media(self.config.uri, accelerator(self._ctx))
         self._container = container
         self._video = container.streams.video[0]
         self._video.codec_context.thread_count = self._ctx.threads

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
 from engine import Config, EndOfStream, Frame, OpContext, Operator, OperatorError, rescale_pts
 from operators.records import Packet
-from operators.sources._av import FrameCopier, audio_caps, packet_bytes
+from operators.sources._av import audio_caps, packet_bytes
 from operators.sources._connection import Arrived, Connection, Lost, Opened, redacted, with_login
+from operators.sources._cuda import ON_GPU, accelerator, copier_for
 from operators.sources._outputs import Media
 
 if TYPE_CHECKING:
@@ -68,13 +69,15 @@ class RtspSource(Operator[RtspSourceConfig]):
     """Frames with the moment their packet arrived. Pts run on across reconnects with real time."""
 
     preload = ("av",)
+    devices = ("cpu", "cuda")
+    gpu_caps: ClassVar = {"frames": ON_GPU}
 
     def open(self, ctx: OpContext) -> None:
         config = self.config
         self._ctx = ctx
         self._shown = redacted(config.url)
         self._url = with_login(config.url, config.user, config.password)
-        self._copier = FrameCopier(self._shown)
+        self._copier = copier_for(ctx, self._shown)
         self._never = threading.Event()
         self._connection: Connection | None = None
         self._retry_at_ns = ctx.clock.now_ns()
@@ -124,7 +127,9 @@ class RtspSource(Operator[RtspSourceConfig]):
             clock.wait(self._never, min(left_ns, round(IDLE_S * 1e9)))
             return
         timeouts_s = (config.open_timeout_ms / 1000, config.read_timeout_ms / 1000)
-        self._connection = Connection(self._url, _options(config.transport), timeouts_s, clock)
+        self._connection = Connection(
+            self._url, _options(config.transport), timeouts_s, clock, accelerator(self._ctx)
+        )
 
     def _prepare(self, opened: Opened) -> None:
         self._video = opened.video
