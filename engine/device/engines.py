@@ -83,7 +83,7 @@ class DamagedError(Exception):
 
 def digest_of(key: EngineKey) -> str:
     """SHA-256 of the key: the engine's name on disk, the same in every process."""
-    return hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(key)).hexdigest()
 
 
 def default_folder() -> Path:

@@ -112,7 +112,7 @@ class Job:
             weights=weights,
             graph=graph,
             backend=backend,
-            versions=dict(versions),
+            versions=dict(sorted(versions.items())),
             device=self.device.partition(":")[0],
             machine=machine_of(self.device),
             threads=self.threads,

@@ -28,7 +28,7 @@ class Network:
 
     module: nn.Module
     example: tuple[torch.Tensor, ...]  # of the sizes and values that it meets in use
-    precisions: tuple[Precision, ...] = ("fp32",)  # that it stands, the best first
+    precisions: tuple[Precision, ...] = ("fp32",)  # that it stands
     tolerance: float | None = None  # relative; None: the precision's own
     dynamic: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
 

@@ -29,4 +29,4 @@ def compact_image_tower() -> Network:
         noise = rng.normal(0, 6, (256, 256, 3))
         picture = spot * rng.uniform((150, 100, 80), (230, 180, 160)) + 30 + noise
         crops.append(picture.clip(0, 255).astype(np.uint8))
-    return Network(tower, (preprocess(crops, tower),), ("fp32", "bf16"), TOLERANCE)
+    return Network(tower, (preprocess(crops, tower),), ("fp32", "fp16", "bf16"), TOLERANCE)
