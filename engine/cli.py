@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from engine.cli_models import JsonOption, calibrate, evaluate, models, train
+from engine.cli_models import JsonOption, calibrate, engines, evaluate, models, train
 
 EXIT_CODES = (
     "Exit codes: 0 done, or stopped on request · 1 a node, a stream or a worker failed · "
@@ -183,6 +183,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(calibrate)
 app.command()(models)
+app.add_typer(engines, name="engines")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +17,16 @@ CheckpointOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder for results.  [default: out/RECIPE]")
 ]
+
+EnginesOption = Annotated[
+    Path | None,
+    typer.Option("--dir", help="Folder of engines.  [default: FRAMELOOM_ENGINES, or the cache]"),
+]
+engines = typer.Typer(
+    help="Compiled models that are kept on disk: list, build, clear.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def train(  # noqa: PLR0913  one parameter per option
@@ -90,3 +100,46 @@ def models(
     from engine.commands.models import models_command
 
     models_command(file, as_json=as_json)
+
+
+@engines.command("list")
+def list_engines(folder: EnginesOption = None, as_json: JsonOption = False) -> None:
+    """What is kept: for which network, backend and machine, and when it was last used."""
+    from engine.commands.engines import list_command
+
+    list_command(folder, as_json=as_json)
+
+
+@engines.command("build")
+def build_engines(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Networks that come along; without any, all.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, eager, onnxruntime, openvino, ...")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None,
+        typer.Option(help="The lowest that is allowed.  [default: all that a network stands]"),
+    ] = None,
+    folder: EnginesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build ahead what a first start would build. TensorRT-RTX does so without a GPU, too."""
+    from engine.commands.engines import BuildOptions, build_command
+
+    options = BuildOptions(backend, device, precision, folder, as_json)
+    raise typer.Exit(build_command(names or [], options))
+
+
+@engines.command("clear")
+def clear_engines(
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="How keys begin; without any, all engines.")
+    ] = None,
+    folder: EnginesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete engines; exit code 1 if one is in use and therefore stays."""
+    from engine.commands.engines import clear_command
+
+    raise typer.Exit(clear_command(keys or [], folder, as_json=as_json))

@@ -30,6 +30,19 @@ class DeviceError(EngineError, RuntimeError):
     """A node asked for a device that it cannot have. The engine never falls back silently."""
 
 
+class CompileError(DeviceError):
+    """A model cannot be compiled as asked, or what came out is not the model.
+
+    `code` is for machines: `BAD_INPUT`, `NO_BACKEND`, `NO_DEVICE`, `BUILD_FAILED`, `LOAD_FAILED`,
+    `OUT_OF_MEMORY`, `INACCURATE`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code}: {message}")
+
+
 class OperatorError(EngineError, RuntimeError):
     """An operator cannot do its work, and says why and what to do about it.
 

@@ -1,0 +1,200 @@
+"""`frameloom engines`: what the cache of compiled models holds, filling it, emptying it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.commands.console import (
+    EXIT_FAILED,
+    EXIT_OK,
+    CommandError,
+    print_error,
+    print_json,
+    stderr,
+    stdout,
+)
+from engine.commands.tables import make_table
+from engine.device.engines import EngineStore, Entry
+from engine.device.networks import Network, network_named, networks
+from engine.device.report import Precision, Report
+from engine.errors import CompileError
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the command line says."""
+
+    backend: str
+    device: str
+    precision: Precision | None  # None: every one that a network stands and the backend has
+    folder: Path | None
+    as_json: bool
+
+
+def list_command(folder: Path | None, *, as_json: bool) -> None:
+    """Every engine in the cache, the last used first."""
+    store = EngineStore(folder)
+    entries = store.entries()
+    if as_json:
+        print_json({"folder": str(store.folder), "engines": [_entry(entry) for entry in entries]})
+        return
+    table = make_table("key", "network", "backend", "precision", "for", "inputs", ">MiB", ">used")
+    for entry in entries:
+        table.add_row(entry.path.stem[:12], *_cells(entry), _ago(entry.used_ago_s))
+    stdout().print(table)
+    total = sum(entry.size_bytes for entry in entries) / 2**20
+    told = f"{len(entries)} engines, {total:.1f} of {store.max_bytes >> 20} MiB in {store.folder}"
+    stdout().print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def clear_command(keys: list[str], folder: Path | None, *, as_json: bool) -> int:
+    """Delete all engines, or those whose keys begin so; the exit code."""
+    store = EngineStore(folder)
+    entries = store.entries()
+    for key in keys:
+        if not any(entry.path.stem.startswith(key) for entry in entries):
+            raise CommandError(f"there is no engine {key}: see `frameloom engines list`")
+    chosen = [
+        entry.path
+        for entry in entries
+        if not keys or any(entry.path.stem.startswith(key) for key in keys)
+    ]
+    held = [path for path in chosen if not store.remove(path)]
+    if as_json:
+        print_json({"removed": len(chosen) - len(held), "in_use": [path.stem for path in held]})
+    else:
+        told = f"removed {len(chosen) - len(held)}"
+        told += f"; {len(held)} in use, not removed" if held else ""
+        stdout().print(told, highlight=False)
+    return EXIT_FAILED if held else EXIT_OK
+
+
+def build_command(names: list[str], options: BuildOptions) -> int:
+    """Build engines for networks that come along, all or those named; the exit code."""
+    makers = {name: network_named(name) for name in names} or networks()
+    if not makers:
+        raise CommandError("no installed package offers a network")
+    rows: list[tuple[str, Report]] = []
+    code = EXIT_OK
+    for name, make in makers.items():
+        stderr().print(f"{name} ...", markup=False, highlight=False)
+        try:
+            rows += [(name, report) for report in _built(make(), options)]
+        except CompileError as error:  # the next network may do
+            print_error(CommandError(f"{name}: {error}"))
+            code = EXIT_FAILED
+    if options.as_json:
+        print_json([{"network": name} | msgspec.to_builtins(report) for name, report in rows])
+    else:
+        _print_built(rows)
+    return code
+
+
+def _built(network: Network, options: BuildOptions) -> Iterator[Report]:
+    from engine.device.backends import backend_named
+    from engine.device.compile import AUTO, build_engine, compile_module
+    from engine.device.machine import why_no_cuda
+
+    common: dict[str, Any] = {
+        "dynamic": network.dynamic,
+        "device": options.device,
+        "cache": options.folder,
+    }
+    backend = None if options.backend == AUTO else backend_named(options.backend)
+    only_build = backend is not None and not backend.needs_device and why_no_cuda() is not None
+    for precision in _precisions(network, options):
+        common["precision"] = precision
+        if only_build:
+            yield build_engine(network.module, network.example, backend=options.backend, **common)
+            continue
+        compiled = compile_module(
+            network.module,
+            network.example,
+            backend=options.backend,
+            tolerance=network.tolerance,
+            **common,
+        )
+        compiled.close()
+        yield compiled.report
+
+
+def _precisions(network: Network, options: BuildOptions) -> tuple[Precision, ...]:
+    """The asked one; else all that the network stands and the backend has on the device."""
+    from engine.device.backends import backend_named
+    from engine.device.compile import AUTO
+
+    if options.precision:
+        return (options.precision,)
+    known = network.precisions
+    if options.device == "cpu":
+        known = tuple(name for name in known if name != "fp16") or known
+    if options.backend == AUTO:
+        return known
+    backend = backend_named(options.backend)
+    able = tuple(name for name in known if backend.why_not(options.device, name) is None)
+    return able or known[:1]  # which then says why not
+
+
+def _print_built(rows: Iterable[tuple[str, Report]]) -> None:
+    table = make_table(
+        "network", "backend", "precision", ">seconds", "from", ">ms", ">eager ms", ">deviation"
+    )
+    notes: dict[str, None] = {}
+    for name, report in rows:
+        ms = {(one.backend, one.precision): one.ms for one in report.candidates}
+        off = "not run" if report.deviation is None else f"{report.deviation.relative:.2g}"
+        table.add_row(
+            name,
+            report.backend,
+            report.precision,
+            f"{report.seconds:.3f}",
+            "cache" if report.from_cache else "build",
+            _number(ms.get((report.backend, report.precision))),
+            _number(ms.get(("eager", "fp32"))),
+            off,
+        )
+        notes |= dict.fromkeys(f"{name}: {note}" for note in report.notes)
+    stdout().print(table)
+    for note in notes:
+        stdout().print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "key": entry.path.stem,
+        "header": msgspec.to_builtins(entry.header, str_keys=True),
+        "bytes": entry.size_bytes,
+        "used_ago_s": entry.used_ago_s,
+        "problem": entry.problem,
+    }
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    size = f"{entry.size_bytes / 2**20:.1f}"
+    if entry.header is None:
+        return "-", entry.problem, "-", "-", "-", size
+    key = entry.header.key
+    return (
+        entry.header.label,
+        "choice of auto" if key.backend == "auto" else key.backend,
+        key.precision,
+        f"{key.machine.name} x{key.threads}" if key.threads else key.machine.name,
+        " ".join(key.inputs),
+        size,
+    )
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

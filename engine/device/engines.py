@@ -1,0 +1,338 @@
+"""Built engines on disk: found by what they depend on, checked, locked, evicted by last use.
+
+One file per engine, `<SHA-256 of its key>.engine`: magic, header length, SHA-256 of the header,
+header (JSON: key, SHA-256 and size of the payload), payload. It is written beside and renamed, so a
+reader sees all of it or nothing. A reader holds a shared lock on the file until it closes the
+engine; eviction takes only what nobody holds. A builder holds an exclusive lock on `<key>.lock`.
+A folder that cannot be used costs time, never a result: the engine is built and the report says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from engine.device.report import EngineKey
+
+MAGIC = b"FLENGIN1"
+PREFIX_BYTES = len(MAGIC) + 4 + 32  # magic, header length, digest of the header
+MOST_HEADER_BYTES = 1 << 20
+DEFAULT_MAX_BYTES = 4 << 30
+ORPHAN_S = 3600.0  # a file that was begun so long ago is nobody's any more
+VARIABLE = "FRAMELOOM_ENGINES"
+
+
+class EngineCacheWarning(UserWarning):
+    """Engines cannot be kept: every start builds them again."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What an engine file says of itself."""
+
+    key: EngineKey
+    label: str  # class of the module, for people
+    build_seconds: float
+    payload_bytes: int
+    payload_sha256: str
+
+
+@dataclass
+class Held:
+    """An engine's bytes. Until `close` no eviction takes its file."""
+
+    payload: bytes | memoryview
+    from_cache: bool
+    seconds: float  # to build it, or to read it
+    notes: list[str] = field(default_factory=list)
+    _release: Callable[[], object] | None = None
+
+    def close(self) -> None:
+        """Let the file go; the bytes must not be used any more. May be called twice."""
+        self.payload = b""
+        if self._release is not None:
+            self._release()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the cache, for `frameloom engines list`."""
+
+    path: Path
+    header: Header | None  # None: damaged, see `problem`
+    size_bytes: int
+    used_ago_s: float
+    problem: str = ""
+
+
+class DamagedError(Exception):
+    """A file is not the engine it should be; the message ends a sentence."""
+
+
+def digest_of(key: EngineKey) -> str:
+    """SHA-256 of the key: the engine's name on disk, the same in every process."""
+    return hashlib.sha256(msgspec.json.encode(key)).hexdigest()
+
+
+def default_folder() -> Path:
+    """`FRAMELOOM_ENGINES`, else a folder in the user's cache."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "frameloom" / "engines"
+
+
+class EngineStore:
+    """The cache in one folder, shared by all processes that use it."""
+
+    def __init__(self, folder: Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.folder = default_folder() if folder is None else folder
+        self.max_bytes = max_bytes
+
+    def get(self, key: EngineKey, label: str, build: Callable[[], bytes]) -> Held:
+        """The engine of a key: read, or else built, kept and read. A hit never calls `build`.
+
+        Of several processes that want the same one builds, the others wait for it. What `build`
+        raises comes through. If the folder cannot be written, the engine lives in memory only:
+        a line in `notes` and an EngineCacheWarning tell it.
+        """
+        notes: list[str] = []
+        found = self._read(key, notes)
+        if found is not None:
+            return found
+        with self._building(key, notes) as lock:
+            found = self._read(key, notes)  # another process may have built it meanwhile
+            if found is not None:
+                if lock is not None and lock.waited_s:
+                    notes.append(f"waited {lock.waited_s:.1f} s for another process to build it")
+                return found
+            start = time.perf_counter()
+            payload = build()
+            seconds = time.perf_counter() - start
+            if lock is None or not self._write(key, label, payload, seconds, notes):
+                return Held(payload, False, seconds, notes)
+            kept = self._read(key, notes)
+        self._evict()
+        if kept is None:
+            return Held(payload, False, seconds, notes)
+        kept.from_cache, kept.seconds = False, seconds
+        return kept
+
+    def entries(self) -> list[Entry]:
+        """All engines, the last used first."""
+        found = []
+        now = time.time()
+        for path in self.folder.glob("*.engine"):
+            with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
+                stat = path.stat()
+                header, problem = _header_or_problem(path)
+                ago = max(now - stat.st_mtime, 0.0)
+                found.append(Entry(path, header, stat.st_size, ago, problem))
+        return sorted(found, key=lambda entry: entry.used_ago_s)
+
+    def remove(self, path: Path) -> bool:
+        """Delete an engine, unless somebody holds it; whether it is gone."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def path_of(self, key: EngineKey) -> Path:
+        return self.folder / f"{digest_of(key)}.engine"
+
+    def _read(self, key: EngineKey, notes: list[str]) -> Held | None:
+        """The engine if its file is there and whole; a note if it is there and damaged."""
+        start = time.perf_counter()
+        path = self.path_of(key)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._tell_unusable(error, notes)
+            return None
+        held: Held | None = None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            held = Held(_payload(descriptor, key), True, 0.0, notes)
+            held._release = weakref.finalize(held, os.close, descriptor)
+            with contextlib.suppress(OSError):  # a read-only folder keeps no time of last use
+                os.utime(path)
+            held.seconds = time.perf_counter() - start
+        except DamagedError as problem:
+            note = f"the engine in the cache {problem}: it was built again"
+            if note not in notes:
+                notes.append(note)
+        except OSError as error:
+            self._tell_unusable(error, notes)
+        finally:
+            if held is None:
+                os.close(descriptor)
+        return held
+
+    def _write(
+        self, key: EngineKey, label: str, payload: bytes, seconds: float, notes: list[str]
+    ) -> bool:
+        """Keep an engine: whole or not at all. False, with a note, where that cannot be."""
+        digest = hashlib.sha256(payload).hexdigest()
+        header = msgspec.json.encode(Header(key, label, seconds, len(payload), digest))
+        prefix = MAGIC + len(header).to_bytes(4, "little") + hashlib.sha256(header).digest()
+        path = self.path_of(key)
+        beside = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with beside.open("wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.writelines((prefix, header, payload))
+                file.flush()
+                os.fsync(file.fileno())
+                beside.replace(path)
+            _sync_folder(self.folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                beside.unlink(missing_ok=True)
+            self._tell_unusable(error, notes)
+            return False
+        return True
+
+    def _evict(self) -> None:
+        """Bring the folder below its limit, the longest unused first; sweep what died half-way."""
+        for orphan in self.folder.glob("*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - orphan.stat().st_mtime > ORPHAN_S:
+                    self.remove(orphan)
+        entries = self.entries()
+        total = sum(entry.size_bytes for entry in entries)
+        for entry in reversed(entries):
+            if total <= self.max_bytes:
+                return
+            if self.remove(entry.path):
+                total -= entry.size_bytes
+
+    @contextmanager
+    def _building(self, key: EngineKey, notes: list[str]) -> Iterator[_Lock | None]:
+        """Alone among all processes with this key; None where the folder cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = _Lock(self.path_of(key).with_suffix(".lock"))
+        except OSError as error:
+            self._tell_unusable(error, notes)
+            yield None
+            return
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+    def _tell_unusable(self, error: OSError, notes: list[str]) -> None:
+        cause = error.strerror or str(error)
+        remedy = (
+            "free some space there" if error.errno == errno.ENOSPC else f"set {VARIABLE} to another"
+        )
+        note = f"engines cannot be kept in {self.folder}: {cause}; {remedy}"
+        if note not in notes:
+            notes.append(note)
+            warnings.warn(note, EngineCacheWarning, stacklevel=4)
+
+
+class _Lock:
+    """An exclusive lock between processes, on a file that goes with its last holder."""
+
+    def __init__(self, path: Path) -> None:
+        """Waits until it is free. OSError if the file cannot be made."""
+        self._path = path
+        start = time.perf_counter()
+        waited = False
+        while True:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._is_current():
+                break
+            waited = True
+            os.close(self._descriptor)  # its last holder deleted it: there is a new one
+        self.waited_s = time.perf_counter() - start if waited else 0.0
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _is_current(self) -> bool:
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self._descriptor)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _payload(descriptor: int, key: EngineKey) -> memoryview:
+    """The engine's bytes, mapped. DamagedError says what is wrong."""
+    header, start, whole = _header(descriptor)
+    if header.key != key:
+        raise DamagedError("is of another version or machine")
+    if whole - start != header.payload_bytes:
+        raise DamagedError(f"has {whole - start} bytes instead of {header.payload_bytes}")
+    populate = getattr(mmap, "MAP_POPULATE", 0)
+    mapped = mmap.mmap(descriptor, 0, mmap.MAP_SHARED | populate, mmap.PROT_READ)
+    payload = memoryview(mapped)[start:]
+    if hashlib.sha256(payload).hexdigest() != header.payload_sha256:
+        raise DamagedError("is damaged: its checksum differs")
+    return payload
+
+
+def _header(descriptor: int) -> tuple[Header, int, int]:
+    """The header, where the payload starts, and the size of the file."""
+    whole = os.fstat(descriptor).st_size
+    prefix = os.pread(descriptor, PREFIX_BYTES, 0)
+    if len(prefix) < PREFIX_BYTES or not prefix.startswith(MAGIC):
+        raise DamagedError("is no engine of this version, or is truncated")
+    length = int.from_bytes(prefix[len(MAGIC) : len(MAGIC) + 4], "little")
+    data = os.pread(descriptor, min(length, MOST_HEADER_BYTES), PREFIX_BYTES)
+    if hashlib.sha256(data).digest() != prefix[-32:]:
+        raise DamagedError("has a damaged or truncated header")
+    try:
+        return msgspec.json.decode(data, type=Header), PREFIX_BYTES + length, whole
+    except msgspec.DecodeError as error:
+        raise DamagedError(f"has a header of another version ({error})") from error
+
+
+def _header_or_problem(path: Path) -> tuple[Header | None, str]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return _header(descriptor)[0], ""
+    except DamagedError as problem:
+        return None, str(problem)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

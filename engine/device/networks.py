@@ -1,0 +1,50 @@
+"""The networks that come along, as `frameloom engines build` and `doctor` need them.
+
+An installed package offers each through the entry point group `frameloom.networks`: a name, and
+`module:function` that loads the weights and returns a `Network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from engine.convert import nearest
+from engine.device.report import Precision
+from engine.errors import CompileError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+GROUP = "frameloom.networks"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module with its weights, and how it is compiled."""
+
+    module: nn.Module
+    example: tuple[torch.Tensor, ...]  # of the sizes and values that it meets in use
+    precisions: tuple[Precision, ...] = ("fp32",)  # that it stands
+    tolerance: float | None = None  # relative; None: the precision's own
+    dynamic: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
+
+
+def networks() -> dict[str, Callable[[], Network]]:
+    """Every installed network by its name; calling one loads it, and needs torch."""
+    found: dict[str, Callable[[], Network]] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        found[entry.name] = entry.load()
+    return found
+
+
+def network_named(name: str) -> Callable[[], Network]:
+    """CompileError BAD_INPUT names those that there are."""
+    found = networks()
+    if name not in found:
+        message = f"there is no network '{name}' ({nearest(name, found)})"
+        raise CompileError("BAD_INPUT", message)
+    return found[name]
