@@ -6,7 +6,6 @@ whole levels between its steps, the kernel does not.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import OUT_BYTES, Out, launch, rounded
-from operators.video.warp import MAX_OVERSAMPLING, invert
+from operators.kernels.launching import OUT_BYTES, On, Out, launch, rounded
+from operators.video.warp import invert, oversampling
 from operators.video.yuv import yuv_matrix
 
 F32 = npt.NDArray[np.float32]
@@ -62,11 +61,6 @@ class Squares:
         parts = (matrix.ravel(), offset, self.scale, self.shift, (black,))
         return np.concatenate(parts).astype(np.float32)
 
-    def oversampling(self, matrix: F64) -> int:
-        """Samples each way per pixel of the square: as many as pixels of the frame lie there."""
-        shrinking = 1 / math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-        return min(max(math.floor(shrinking), 1), MAX_OVERSAMPLING)
-
     def bytes_moved(self, matrices: F64) -> int:
         """Read and written for these squares: of the frame the pixels that they show, once."""
         per_pixel = 3 if self.pix_fmt == "rgb24" else 1.5
@@ -93,7 +87,7 @@ class CropKernel:
         import torch
 
         kind = self.squares
-        over = max(kind.oversampling(matrix) for matrix in matrices)
+        over = max(oversampling(matrix) for matrix in matrices)
         maps = torch.from_numpy(maps_of(matrices)).pin_memory()
         with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
             there = maps.to(crops.device, non_blocking=True)
@@ -104,9 +98,8 @@ class CropKernel:
                     frame, crops, there, self._numbers, kind.width, kind.height,
                     LAYOUTS[kind.pix_fmt], kind.size_px, over, kind.mirrored,
                 ),
-                stream=stream,
-                device=self._device,
-                out=kind.out,
+                On(stream, self._device),
+                kind.out,
             )  # fmt: skip
 
 
@@ -119,7 +112,7 @@ def crop_twin(frame: U8, matrices: F64, squares: Squares) -> F32:
     """[n, 3, S, S], float32 holding what `squares.out` can. Within 3 levels of 255 of the kernel:
     OpenCV places samples in steps of 1/32 pixel.
     """
-    over = max(squares.oversampling(matrix) for matrix in matrices)
+    over = max(oversampling(matrix) for matrix in matrices)
     return np.stack([_square(frame, matrix, squares, over) for matrix in matrices])
 
 

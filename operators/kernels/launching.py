@@ -1,4 +1,4 @@
-"""CUDA sources and how they are launched: compiled once per device and variant, on a given stream."""
+"""CUDA sources and how they are launched: compiled once per device and variant, on any stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import threading
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +33,17 @@ def _function(name: str, out: Out, device: int) -> Any:
         return cupy.RawModule(code=source(name), options=options).get_function(name)
 
 
-def launch(  # noqa: PLR0913  what a launch is made of
-    name: str,
-    size: tuple[int, int, int],
-    arguments: Sequence[Any],
-    *,
-    stream: int,
-    device: int = 0,
-    out: Out = "float32",
+class On(NamedTuple):
+    """Where a kernel is launched."""
+
+    stream: int  # cudaStream_t
+    device: int = 0
+
+
+def launch(
+    name: str, size: tuple[int, int, int], arguments: Sequence[Any], on: On, out: Out = "float32"
 ) -> None:
-    """Give a kernel to a stream (`cudaStream_t`), a thread for each of [width, height, depth].
+    """Give a kernel to a stream, a thread for each of [width, height, depth].
 
     Arguments: torch tensors (their memory), int and float numbers. The caller keeps the tensors
     alive and ordered, as for any work on a stream (`engine.device`).
@@ -50,9 +51,9 @@ def launch(  # noqa: PLR0913  what a launch is made of
     import cupy
 
     with _lock:
-        function = _function(name, out, device)
+        function = _function(name, out, on.device)
     grid = (-(-size[0] // BLOCK[0]), -(-size[1] // BLOCK[1]), size[2])
-    with cupy.cuda.Device(device), cupy.cuda.ExternalStream(stream):
+    with cupy.cuda.Device(on.device), cupy.cuda.ExternalStream(on.stream):
         function(grid, (*BLOCK, 1), tuple(map(_argument, arguments)))
 
 

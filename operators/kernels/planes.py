@@ -1,4 +1,4 @@
-"""YUV 4:2:0 to RGB planes of floating point, fitted into a larger picture and normalised, in one pass.
+"""YUV 4:2:0 to RGB planes of floating point, fitted into a picture and normalised, in one pass.
 
 What detectors want of a frame. The same as `operators.video.yuv.letterbox` with a network's
 normalisation behind it: planes are scaled first (averaged over their area when they shrink by more
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import OUT_BYTES, Out, launch, rounded
+from operators.kernels.launching import OUT_BYTES, On, Out, launch, rounded
 from operators.video.yuv import yuv_matrix
 
 F32 = npt.NDArray[np.float32]
@@ -94,16 +94,17 @@ class PlanesKernel:
                 frame, picture, self._numbers, fit.width, fit.height, fit.pix_fmt == "nv12",
                 width, height, *fit.box,
             ),
-            stream=stream,
-            device=self._device,
-            out=fit.out,
+            On(stream, self._device),
+            fit.out,
         )  # fmt: skip
 
 
 def planes_twin(frame: U8, fit: Fit) -> F32:
     """[H*3/2, W] -> [3, h, w], float32 holding what `fit.out` can. Within 1.5 levels of 255."""
     left, top, width, height = fit.box
-    planes = [np.asarray(_resized(plane, (width, height))) for plane in planes_of_layout(frame, fit)]
+    planes = [
+        np.asarray(_resized(plane, (width, height))) for plane in planes_of_layout(frame, fit)
+    ]
     k = fit.numbers.astype(np.float64)
     rgb = np.einsum("cp,phw->chw", k[:9].reshape(3, 3), np.stack(planes).astype(np.float64))
     rgb = np.clip(rgb + k[9:12, None, None], 0, 255)

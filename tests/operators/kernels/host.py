@@ -25,7 +25,6 @@ struct Three { int x, y, z; };
 static Three blockIdx, blockDim, threadIdx;
 static inline unsigned int __float_as_uint(float v) { unsigned int b; memcpy(&b, &v, 4); return b; }
 static inline float __uint_as_float(unsigned int b) { float v; memcpy(&v, &b, 4); return v; }
-static inline unsigned int atomicAdd(unsigned int* at, unsigned int v) { unsigned int o = *at; *at += v; return o; }
 """
 LOOP = """
 extern "C" void run_grid({parameters}, int gx, int gy, int gz) {{

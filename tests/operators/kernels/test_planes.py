@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from engine.testing import make_frame
 from engine import Caps
+from engine.testing import make_frame
 from operators.kernels.planes import LAYOUTS, Fit, PlanesKernel, planes_twin
 from operators.video.yuv import letterbox
 from tests.operators.kernels import host
@@ -55,11 +55,22 @@ def test_the_kernel_gives_what_its_twin_gives(
 @pytest.mark.parametrize("out", ["float16", "bfloat16"])
 @pytest.mark.parametrize("color", [("bt601", "full"), ("bt709", "limited"), (None, None)])
 def test_every_type_and_colour_is_stored_to_the_last_bit(out: Any, color: Any) -> None:
-    fit = Fit(64, 48, (40, 40), "nv12", *color, scale=(0.017, 0.0175, 0.0174), shift=(-2, -2, -1.8), out=out)
+    fit = Fit(
+        64,
+        48,
+        (40, 40),
+        "nv12",
+        *color,
+        scale=(0.017, 0.0175, 0.0174),
+        shift=(-2, -2, -1.8),
+        out=out,
+    )
     frame = frame_of(fit)
     found, wanted = by_kernel(frame, fit), planes_twin(frame, fit)
-    step = np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float32) if out == "float16" else (
-        np.maximum(np.abs(wanted), 1e-3) * 2**-7
+    step = (
+        np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float32)
+        if out == "float16"
+        else (np.maximum(np.abs(wanted), 1e-3) * 2**-7)
     )
     assert (np.abs(found - wanted) <= step + 0.1 * LEVEL).all()
     assert np.mean(found != wanted) < 0.01, "but for values on the edge they are the same bits"
