@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import OUT_BYTES, On, Out, launch, rounded
+from operators.kernels.launching import OUT_BYTES, On, Out, launch, rounded, sent
 from operators.video.warp import invert, oversampling
 from operators.video.yuv import yuv_matrix
 
@@ -65,7 +65,7 @@ class Squares:
         """Read and written for these squares: of the frame the pixels that they show, once."""
         per_pixel = 3 if self.pix_fmt == "rgb24" else 1.5
         pixels = self.size_px**2
-        shown = sum(pixels / abs(np.linalg.det(matrix[:, :2])) for matrix in matrices)
+        shown = sum(pixels / abs(float(np.linalg.det(matrix[:, :2]))) for matrix in matrices)
         read = min(shown, len(matrices) * self.width * self.height) * per_pixel
         return round(read) + len(matrices) * 3 * pixels * OUT_BYTES[self.out]
 
@@ -84,23 +84,19 @@ class CropKernel:
         """frame [H*3/2, W] or [H, W, 3] uint8; matrices [n, 2, 3], frame -> square pixels;
         crops [n, 3, S, S] of `squares.out`. Tensors are contiguous and on the device.
         """
-        import torch
-
-        kind = self.squares
+        kind, on = self.squares, On(stream, self._device)
         over = max(oversampling(matrix) for matrix in matrices)
-        maps = torch.from_numpy(maps_of(matrices)).pin_memory()
-        with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
-            there = maps.to(crops.device, non_blocking=True)
-            launch(
-                "crop",
-                (kind.size_px, kind.size_px, len(matrices)),
-                (
-                    frame, crops, there, self._numbers, kind.width, kind.height,
-                    LAYOUTS[kind.pix_fmt], kind.size_px, over, kind.mirrored,
-                ),
-                On(stream, self._device),
-                kind.out,
-            )  # fmt: skip
+        maps = sent(maps_of(matrices), crops, on)
+        launch(
+            "crop",
+            (kind.size_px, kind.size_px, len(matrices)),
+            (
+                frame, crops, maps, self._numbers, kind.width, kind.height,
+                LAYOUTS[kind.pix_fmt], kind.size_px, over, kind.mirrored,
+            ),
+            on,
+            kind.out,
+        )  # fmt: skip
 
 
 def maps_of(matrices: F64) -> F32:

@@ -57,6 +57,15 @@ def launch(
         function(grid, (*BLOCK, 1), tuple(map(_argument, arguments)))
 
 
+def sent(array: npt.NDArray[Any], beside: Any, on: On) -> Any:
+    """A small table as a tensor where `beside` is, copied as work of the stream."""
+    import torch
+
+    cuda: Any = torch.cuda
+    with cuda.stream(cuda.ExternalStream(on.stream)):
+        return torch.from_numpy(array).pin_memory().to(beside.device, non_blocking=True)
+
+
 def _argument(value: Any) -> Any:
     if isinstance(value, bool | int):
         return np.int32(value)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import On, launch
+from operators.kernels.launching import On, launch, sent
 
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
@@ -87,21 +87,14 @@ def overlay(
     frame: Any, shapes: Sequence[Shape], size: tuple[int, int], pix_fmt: str, on: On
 ) -> None:
     """Draws in order onto `frame` [H*3/2, W] uint8, yuv420p or nv12, a contiguous tensor."""
-    import torch
-
     if not shapes:
         return
     width, height = size
-    with torch.cuda.stream(torch.cuda.ExternalStream(on.stream)):
-        tables = [
-            torch.from_numpy(array).pin_memory().to(frame.device, non_blocking=True)
-            for array in table_of(shapes)
-        ]
-        rows, labels, starts = tables
-        for at, shape in enumerate(shapes):  # one by one: later shapes lie on top
-            blocks = (shape.width // 2 + 1, shape.height // 2 + 1, 1)
-            arguments = (rows[at], labels, starts[at:], width, height, pix_fmt == "nv12")
-            launch("overlay", blocks, (frame, *arguments), on)
+    rows, labels, starts = (sent(array, frame, on) for array in table_of(shapes))
+    for at, shape in enumerate(shapes):  # one by one: later shapes lie on top
+        blocks = (shape.width // 2 + 1, shape.height // 2 + 1, 1)
+        arguments = (rows[at], labels, starts[at:], width, height, pix_fmt == "nv12")
+        launch("overlay", blocks, (frame, *arguments), on)
 
 
 def overlay_twin(frame: U8, shapes: Sequence[Shape], size: tuple[int, int], pix_fmt: str) -> U8:

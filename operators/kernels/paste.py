@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import On, launch
+from operators.kernels.launching import On, launch, sent
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -88,23 +88,19 @@ def paste(frame: Any, patches: Any, masks: Any, places: Places, colours: Any, on
     """Changes `frame` [H, W, 3] uint8 in place. patches [n, S, S, 3] and masks [n, S, S] uint8,
     colours [n, 6] float32: contiguous tensors on the device, given to the stream.
     """
-    import torch
-
     boxes = places.boxes
     if len(boxes) == 0:
         return
-    maps = torch.from_numpy(places.matrices.reshape(-1, 6).astype(np.float32)).pin_memory()
-    with torch.cuda.stream(torch.cuda.ExternalStream(on.stream)):
-        there = torch.from_numpy(boxes).pin_memory().to(frame.device, non_blocking=True)
-        launch(
-            "paste",
-            (int(boxes[:, 2].max()), int(boxes[:, 3].max()), len(boxes)),
-            (
-                frame, patches, masks, there, maps.to(frame.device, non_blocking=True), colours,
-                places.width, places.height, places.size_px,
-            ),
-            on,
-        )  # fmt: skip
+    maps = places.matrices.reshape(-1, 6).astype(np.float32)
+    launch(
+        "paste",
+        (int(boxes[:, 2].max()), int(boxes[:, 3].max()), len(boxes)),
+        (
+            frame, patches, masks, sent(boxes, frame, on), sent(maps, frame, on), colours,
+            places.width, places.height, places.size_px,
+        ),
+        on,
+    )  # fmt: skip
 
 
 def paste_twin(frame: U8, patches: U8, masks: U8, places: Places, colours: F32) -> U8:

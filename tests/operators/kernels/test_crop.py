@@ -1,4 +1,4 @@
-"""Faces out of frames: the kernel's source on the processor, its twin, and the operators' own way."""
+"""Faces out of frames: the kernel's source on the processor, its twin, the operators' own way."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_twin_is_how_faces_are_cut_on_the_processor() -> None:
     "wrong", [{"pix_fmt": "gray"}, {"size_px": 0}, {"width": 1}, {"height": 99}]
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="frames of|squares of"):
+    with pytest.raises(ValueError, match=r"frames of|squares of"):
         Squares(**({"width": 160, "height": 120, "size_px": 40} | wrong))
 
 

@@ -1,4 +1,4 @@
-"""YUV frames to network inputs: the kernel's source on the processor, its twin, and others' libraries."""
+"""YUV frames to network inputs: the kernel's source on the processor, its twin, other libraries."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_twin_agrees_with_ffmpeg() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="frames of|pictures of"):
+    with pytest.raises(ValueError, match=r"frames of|pictures of"):
         Fit(**({"width": 64, "height": 48, "size": (32, 32)} | wrong))
 
 

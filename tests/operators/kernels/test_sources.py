@@ -35,7 +35,8 @@ def test_nvcc_takes_every_kernel(architecture: str, tmp_path: Path) -> None:
         path = tmp_path / f"{name}.cu"
         path.write_text(source(name))
         done = subprocess.run(
-            [host.NVCC, f"-arch={architecture}", "-std=c++17", "-DOUT=1", "--cubin", "-Werror=all-warnings", "-diag-suppress=177",
+            [host.NVCC, f"-arch={architecture}", "-std=c++17", "-DOUT=1", "--cubin",
+             "-Werror=all-warnings", "-diag-suppress=177",  # shared functions that it does not need
              "-o", str(tmp_path / f"{name}.cubin"), str(path)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip

@@ -58,7 +58,7 @@ def test_the_bits_can_be_read_again() -> None:
 )  # fmt: skip
 def test_marks_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     good = {"bits": np.ones(2, np.int8), "pattern": np.ones((2, 2), np.int8), "strength": 1.0}
-    with pytest.raises(ValueError, match="int8|pattern of shape|strength of"):
+    with pytest.raises(ValueError, match=r"int8|pattern of shape|strength of"):
         Mark(**(good | wrong))
 
 
