@@ -52,8 +52,7 @@ def warp_rgb(frame: Frame, matrix: F64, size_px: int, *, mirrored: bool = False)
     Outside of the frame is black, or the frame once more, `mirrored` at its rim. Strong shrinking
     samples more pixels first and averages them.
     """
-    shrinking = 1 / math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    over = min(max(math.floor(shrinking), 1), MAX_OVERSAMPLING)
+    over = oversampling(matrix)
     side = size_px * over
     finer = over * matrix
     finer[:, 2] += (over - 1) / 2  # pixel centres are whole numbers at both scales
@@ -72,6 +71,12 @@ def warp_rgb(frame: Frame, matrix: F64, size_px: int, *, mirrored: bool = False)
     if over > 1:
         picture = cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_AREA)
     return merged_to_rgb(np.asarray(picture, np.uint8), frame.caps)
+
+
+def oversampling(matrix: F64) -> int:
+    """Samples each way per pixel of the square: as many as pixels of the frame lie there."""
+    shrinking = 1 / math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    return min(max(math.floor(shrinking + 1e-6), 1), MAX_OVERSAMPLING)
 
 
 def _for_plane(matrix: F64, divisor: int) -> F64:

@@ -1,0 +1,130 @@
+"""Boxes and labels on YUV frames: kernel and twin agree at every place, odd ones too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.kernels.launching import On
+from operators.kernels.overlay import (
+    Box,
+    Label,
+    Shape,
+    bytes_moved,
+    overlay,
+    overlay_twin,
+    table_of,
+)
+from tests.operators.kernels import host
+
+WIDTH, HEIGHT = 48, 32
+SIZE = (WIDTH, HEIGHT)
+GREEN = (150, 44, 21)
+
+
+def frame_of() -> Any:
+    rng = np.random.default_rng(3)
+    return rng.integers(16, 236, (HEIGHT * 3 // 2, WIDTH), np.uint8)
+
+
+def label(width: int, height: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, (4, height, width), np.uint8)
+
+
+def by_kernel(frame: Any, shapes: list[Shape], pix_fmt: str) -> Any:
+    made = frame.copy()
+    rows, labels, starts = table_of(shapes)
+    for at, shape in enumerate(shapes):
+        grid = (shape.width // 2 + 1, shape.height // 2 + 1, 1)
+        host.run(
+            "overlay", "float32", grid, made, rows[at : at + 1].copy(), labels,
+            starts[at:].copy(), WIDTH, HEIGHT, pix_fmt == "nv12",
+        )  # fmt: skip
+    return made
+
+
+places = st.tuples(
+    st.integers(-20, 60),
+    st.integers(-20, 40),
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.integers(1, 4),
+)
+
+
+@settings(max_examples=60)
+@given(places, st.sampled_from(["yuv420p", "nv12"]), st.booleans())
+def test_the_kernel_gives_what_its_twin_gives(
+    place: tuple[int, int, int, int, int], pix_fmt: str, is_label: bool
+) -> None:
+    left, top, width, height, line = place
+    shape: Shape = (
+        Label(left, top, label(width, height))
+        if is_label
+        else Box(left, top, width, height, line, GREEN)
+    )
+    frame = frame_of()
+    found = by_kernel(frame, [shape], pix_fmt)
+    wanted = overlay_twin(frame, [shape], SIZE, pix_fmt)
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+
+
+def test_later_shapes_lie_on_earlier_ones() -> None:
+    shapes: list[Shape] = [
+        Box(4, 4, 20, 20, 3, GREEN),
+        Label(6, 2, label(13, 9)),
+        Box(10, 6, 21, 9, 1, (40, 240, 110)),
+    ]
+    frame = frame_of()
+    for pix_fmt in ("yuv420p", "nv12"):
+        found = by_kernel(frame, shapes, pix_fmt)
+        wanted = overlay_twin(frame, shapes, SIZE, pix_fmt)
+        assert np.abs(found.astype(int) - wanted).max() <= 2  # a level per layer
+
+
+def test_a_box_is_its_rim_and_nothing_else() -> None:
+    frame = frame_of()
+    made = by_kernel(frame, [Box(8, 6, 20, 12, 2, GREEN)], "yuv420p")
+    luma = made[:HEIGHT]
+    assert (luma[6:8, 8:28] == GREEN[0]).all()
+    assert (luma[8:16, 10:26] == frame[8:16, 10:26]).all()
+    assert (luma[:6] == frame[:6]).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Box(0, 0, 0, 5, 1, GREEN),
+        lambda: Box(0, 0, 5, 5, 0, GREEN),
+        lambda: Label(0, 0, np.zeros((3, 4, 4), np.uint8)),
+        lambda: Label(0, 0, np.zeros((4, 0, 4), np.uint8)),
+    ],
+)
+def test_shapes_that_cannot_be_are_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"a box of|a label of"):
+        make()
+
+
+def test_bytes_are_those_that_shapes_touch() -> None:
+    assert bytes_moved([Box(0, 0, 10, 10, 1, GREEN)]) == 3 * 36
+    assert bytes_moved([Label(0, 0, label(5, 4))]) == 3 * 20 + 80
+
+
+@pytest.mark.needs_cuda
+def test_on_a_gpu_it_gives_what_its_twin_gives() -> None:
+    import torch
+
+    shapes: list[Shape] = [Box(5, 3, 21, 20, 3, GREEN), Label(7, 9, label(13, 9))]
+    frame = frame_of()
+    for pix_fmt in ("yuv420p", "nv12"):
+        given = torch.from_numpy(frame).cuda()
+        stream = torch.cuda.Stream()
+        torch.cuda.synchronize()
+        overlay(given, shapes, SIZE, pix_fmt, On(stream.cuda_stream))
+        stream.synchronize()
+        wanted = overlay_twin(frame, shapes, SIZE, pix_fmt)
+        assert np.abs(given.cpu().numpy().astype(int) - wanted).max() <= 2
