@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import torch
 
-from engine.device import compile as compiling
+from engine.device import choice
 from engine.device.backends import NAMES, aot, backend_named, eager, onnxruntime, openvino
 from engine.device.compile import FP16_NOTE, build_engine, compile_module
 from engine.device.engines import EngineCacheWarning
@@ -256,9 +256,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What each candidate is said to take; `auto` without the compiler, which takes its time."""
     ms = {"eager fp32": 3.0, "eager bf16": 4.0, "onnxruntime fp32": 2.0, "openvino fp32": 1.0}
     names = tuple(name for name in NAMES if name != "aot")
-    monkeypatch.setattr(compiling, "NAMES", names)
+    monkeypatch.setattr(choice, "NAMES", names)
     monkeypatch.setattr(
-        compiling,
+        choice,
         "median_ms",
         lambda compiled, _: ms[f"{compiled.report.backend} {compiled.report.precision}"],
     )
@@ -329,8 +329,8 @@ def test_median_of_calls() -> None:
     calls = []
     compiled._run = lambda inputs: calls.append(1) or (inputs[0],)  # type: ignore[func-returns-value]
     compiled._structure = torch.utils._pytree.tree_flatten(images())[1]
-    assert 0 < compiling.median_ms(compiled, (images(),)) < 50
-    assert len(calls) == compiling.WARM_UPS + compiling.MOST_RUNS
+    assert 0 < choice.median_ms(compiled, (images(),)) < 50
+    assert len(calls) == choice.WARM_UPS + choice.MOST_RUNS
 
 
 def test_building_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

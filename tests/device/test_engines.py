@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from engine.device import engines
+from engine.device.engine_file import MAGIC
 from engine.device.engines import EngineCacheWarning, EngineStore, Held, digest_of
 from tests.device.modules import key
 
@@ -108,7 +109,7 @@ def test_an_engine_of_another_version_is_not_taken(tmp_path: Path) -> None:
 def test_a_header_of_another_version_is_damage(tmp_path: Path) -> None:
     header = b'{"other": 1}'
     digest = hashlib.sha256(header).digest()
-    prefix = engines.MAGIC + len(header).to_bytes(4, "little") + digest
+    prefix = MAGIC + len(header).to_bytes(4, "little") + digest
     path_in(tmp_path).write_bytes(prefix + header + PAYLOAD)
     (entry,) = EngineStore(tmp_path).entries()
     assert "header of another version" in entry.problem
@@ -254,6 +255,7 @@ def test_the_second_builder_waits_and_loads(
 BUILDER = """
 import sys
 from pathlib import Path
+from engine.device.engine_file import MAGIC
 from engine.device.engines import EngineStore
 from tests.device.modules import key
 

@@ -139,7 +139,7 @@ def test_a_builder_without_memory_is_a_clear_error(
             return getattr(library, name)
 
     monkeypatch.setattr(tensorrt_rtx, "_library", Starving)
-    with pytest.raises(CompileError, match="out of memory; free memory on the device") as caught:
+    with pytest.raises(CompileError, match=r"out of memory\); free memory on the device") as caught:
         built(tmp_path)
     assert caught.value.code == "OUT_OF_MEMORY"
     assert list(tmp_path.iterdir()) == []
