@@ -21,7 +21,7 @@ from engine.commands.console import (
 from engine.commands.tables import make_table
 from engine.device.engines import EngineStore, Entry
 from engine.device.networks import Network, network_named, networks
-from engine.device.report import Precision, Report
+from engine.device.report import Candidate, Precision, Report
 from engine.errors import CompileError
 
 
@@ -97,7 +97,8 @@ def build_command(names: list[str], options: BuildOptions) -> int:
 
 def _built(network: Network, options: BuildOptions) -> Iterator[Report]:
     from engine.device.backends import backend_named
-    from engine.device.compile import AUTO, build_engine, compile_module
+    from engine.device.choice import AUTO
+    from engine.device.compile import build_engine, compile_module
     from engine.device.machine import why_no_cuda
 
     common: dict[str, Any] = {
@@ -126,7 +127,7 @@ def _built(network: Network, options: BuildOptions) -> Iterator[Report]:
 def _precisions(network: Network, options: BuildOptions) -> tuple[Precision, ...]:
     """The asked one; else all that the network stands and the backend has on the device."""
     from engine.device.backends import backend_named
-    from engine.device.compile import AUTO
+    from engine.device.choice import AUTO
 
     if options.precision:
         return (options.precision,)
@@ -141,27 +142,31 @@ def _precisions(network: Network, options: BuildOptions) -> tuple[Precision, ...
 
 
 def _print_built(rows: Iterable[tuple[str, Report]]) -> None:
+    """A line per engine; where `auto` chose, a line per candidate."""
     table = make_table(
-        "network", "backend", "precision", ">seconds", "from", ">ms", ">eager ms", ">deviation"
+        "network", "backend", "precision", ">seconds", ">ms", ">deviation", "outcome"
     )
     notes: dict[str, None] = {}
     for name, report in rows:
-        ms = {(one.backend, one.precision): one.ms for one in report.candidates}
-        off = "not run" if report.deviation is None else f"{report.deviation.relative:.2g}"
-        table.add_row(
-            name,
-            report.backend,
-            report.precision,
-            f"{report.seconds:.3f}",
-            "cache" if report.from_cache else "build",
-            _number(ms.get((report.backend, report.precision))),
-            _number(ms.get(("eager", "fp32"))),
-            off,
-        )
+        for one in report.candidates or (_candidate(report),):
+            table.add_row(
+                name,
+                one.backend,
+                one.precision,
+                _number(one.seconds, ".3f"),
+                _number(one.ms, ".2f"),
+                _number(one.relative_deviation, ".2g"),
+                one.why_not or ("from the cache" if report.from_cache else "built"),
+            )
         notes |= dict.fromkeys(f"{name}: {note}" for note in report.notes)
     stdout().print(table)
     for note in notes:
         stdout().print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _candidate(report: Report) -> Candidate:
+    off = None if report.deviation is None else report.deviation.relative
+    return Candidate(report.backend, report.precision, None, off, report.seconds)
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
@@ -196,5 +201,5 @@ def _ago(seconds: float) -> str:
     return "just now"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _number(value: float | None, spelled: str) -> str:
+    return "-" if value is None else format(value, spelled)

@@ -77,4 +77,5 @@ def _deviation(name: str, eager: torch.Tensor, found: torch.Tensor, what: str) -
     absolute = float((found.double() - eager.double()).abs().max())
     absolute = math.inf if math.isnan(absolute) else absolute
     largest = float(eager.double().abs().max())
-    return Deviation(name, absolute, absolute / largest if largest else math.inf * absolute)
+    relative = absolute / largest if largest else math.inf if absolute else 0.0
+    return Deviation(name, absolute, relative)

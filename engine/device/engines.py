@@ -1,8 +1,7 @@
 """Built engines on disk: found by what they depend on, checked, locked, evicted by last use.
 
-One file per engine, `<SHA-256 of its key>.engine`: magic, header length, SHA-256 of the header,
-header (JSON: key, SHA-256 and size of the payload), payload. It is written beside and renamed, so a
-reader sees all of it or nothing. A reader holds a shared lock on the file until it closes the
+One file per engine, `<SHA-256 of its key>.engine`, written beside and renamed, so that a reader
+sees all of it or nothing. A reader holds a shared lock on the file until it closes the
 engine; eviction takes only what nobody holds. A builder holds an exclusive lock on `<key>.lock`.
 A folder that cannot be used costs time, never a result: the engine is built and the report says so.
 """
@@ -13,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import mmap
 import os
 import time
 import warnings
@@ -25,11 +23,15 @@ from pathlib import Path
 
 import msgspec
 
+from engine.device.engine_file import (
+    DamagedError,
+    Header,
+    encode_head,
+    header_or_problem,
+    read_payload,
+)
 from engine.device.report import EngineKey
 
-MAGIC = b"FLENGIN1"
-PREFIX_BYTES = len(MAGIC) + 4 + 32  # magic, header length, digest of the header
-MOST_HEADER_BYTES = 1 << 20
 DEFAULT_MAX_BYTES = 4 << 30
 ORPHAN_S = 3600.0  # a file that was begun so long ago is nobody's any more
 VARIABLE = "FRAMELOOM_ENGINES"
@@ -37,16 +39,6 @@ VARIABLE = "FRAMELOOM_ENGINES"
 
 class EngineCacheWarning(UserWarning):
     """Engines cannot be kept: every start builds them again."""
-
-
-class Header(msgspec.Struct, frozen=True):
-    """What an engine file says of itself."""
-
-    key: EngineKey
-    label: str  # class of the module, for people
-    build_seconds: float
-    payload_bytes: int
-    payload_sha256: str
 
 
 @dataclass
@@ -75,10 +67,6 @@ class Entry:
     size_bytes: int
     used_ago_s: float
     problem: str = ""
-
-
-class DamagedError(Exception):
-    """A file is not the engine it should be; the message ends a sentence."""
 
 
 def digest_of(key: EngineKey) -> str:
@@ -138,7 +126,7 @@ class EngineStore:
         for path in self.folder.glob("*.engine"):
             with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
                 stat = path.stat()
-                header, problem = _header_or_problem(path)
+                header, problem = header_or_problem(path)
                 ago = max(now - stat.st_mtime, 0.0)
                 found.append(Entry(path, header, stat.st_size, ago, problem))
         return sorted(found, key=lambda entry: entry.used_ago_s)
@@ -175,7 +163,7 @@ class EngineStore:
         held: Held | None = None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            held = Held(_payload(descriptor, key), True, 0.0, notes)
+            held = Held(read_payload(descriptor, key), True, 0.0, notes)
             held._release = weakref.finalize(held, os.close, descriptor)
             with contextlib.suppress(OSError):  # a read-only folder keeps no time of last use
                 os.utime(path)
@@ -195,15 +183,13 @@ class EngineStore:
         self, key: EngineKey, label: str, payload: bytes, seconds: float, notes: list[str]
     ) -> bool:
         """Keep an engine: whole or not at all. False, with a note, where that cannot be."""
-        digest = hashlib.sha256(payload).hexdigest()
-        header = msgspec.json.encode(Header(key, label, seconds, len(payload), digest))
-        prefix = MAGIC + len(header).to_bytes(4, "little") + hashlib.sha256(header).digest()
+        head = encode_head(key, label, payload, seconds)
         path = self.path_of(key)
         beside = path.with_suffix(f".{os.getpid()}.tmp")
         try:
             with beside.open("wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                file.writelines((prefix, header, payload))
+                file.writelines((head, payload))
                 file.flush()
                 os.fsync(file.fileno())
                 beside.replace(path)
@@ -287,47 +273,6 @@ class _Lock:
             return False
         ours = os.fstat(self._descriptor)
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-
-
-def _payload(descriptor: int, key: EngineKey) -> memoryview:
-    """The engine's bytes, mapped. DamagedError says what is wrong."""
-    header, start, whole = _header(descriptor)
-    if header.key != key:
-        raise DamagedError("is of another version or machine")
-    if whole - start != header.payload_bytes:
-        raise DamagedError(f"has {whole - start} bytes instead of {header.payload_bytes}")
-    populate = getattr(mmap, "MAP_POPULATE", 0)
-    mapped = mmap.mmap(descriptor, 0, mmap.MAP_SHARED | populate, mmap.PROT_READ)
-    payload = memoryview(mapped)[start:]
-    if hashlib.sha256(payload).hexdigest() != header.payload_sha256:
-        raise DamagedError("is damaged: its checksum differs")
-    return payload
-
-
-def _header(descriptor: int) -> tuple[Header, int, int]:
-    """The header, where the payload starts, and the size of the file."""
-    whole = os.fstat(descriptor).st_size
-    prefix = os.pread(descriptor, PREFIX_BYTES, 0)
-    if len(prefix) < PREFIX_BYTES or not prefix.startswith(MAGIC):
-        raise DamagedError("is no engine of this version, or is truncated")
-    length = int.from_bytes(prefix[len(MAGIC) : len(MAGIC) + 4], "little")
-    data = os.pread(descriptor, min(length, MOST_HEADER_BYTES), PREFIX_BYTES)
-    if hashlib.sha256(data).digest() != prefix[-32:]:
-        raise DamagedError("has a damaged or truncated header")
-    try:
-        return msgspec.json.decode(data, type=Header), PREFIX_BYTES + length, whole
-    except msgspec.DecodeError as error:
-        raise DamagedError(f"has a header of another version ({error})") from error
-
-
-def _header_or_problem(path: Path) -> tuple[Header | None, str]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return _header(descriptor)[0], ""
-    except DamagedError as problem:
-        return None, str(problem)
-    finally:
-        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from engine.device.backends.protocol import Run
     from engine.device.job import Job
 
+TELEMETRY = "openvino_telemetry"
 HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -62,8 +64,15 @@ class OpenVino:
 
 @cache
 def _core() -> Any:
-    import openvino
-
+    """OpenVINO's core, without the telemetry that its import would send to its maker."""
+    before = sys.modules.get(TELEMETRY)
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        import openvino
+    finally:
+        del sys.modules[TELEMETRY]
+        if before is not None:
+            sys.modules[TELEMETRY] = before
     library: Any = openvino
     return library.Core()
 

@@ -55,6 +55,8 @@ def _runner(trt: Any, logger: Any, engine: Any, job: Job) -> Run:
     ins = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     outs = {name: _dtypes(trt)[engine.get_tensor_dtype(name)] for name in names if name not in ins}
 
+    place = job.place  # not the job itself, which holds the weights
+
     def run(inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         for name, given in zip(ins, inputs, strict=True):
             context.set_input_shape(name, tuple(given.shape))
@@ -62,9 +64,9 @@ def _runner(trt: Any, logger: Any, engine: Any, job: Job) -> Run:
         found = []
         for name, dtype in outs.items():
             shape = tuple(context.get_tensor_shape(name))
-            found.append(torch.empty(shape, dtype=dtype, device=job.place))
+            found.append(torch.empty(shape, dtype=dtype, device=place))
             context.set_tensor_address(name, found[-1].data_ptr())
-        stream = torch.cuda.current_stream(job.place)
+        stream = torch.cuda.current_stream(place)
         if not context.execute_async_v3(stream.cuda_stream):
             raise RuntimeError(f"TensorRT could not run: {logger.errors[-1:]}")
         return found
