@@ -177,7 +177,7 @@ def _concat(options: Options, values: list[Value], constants: Constants) -> nn.M
     axis += axes if axis < 0 else 0
     options.require(0 < axis < axes, f"axis {axis} of {axes}")
     options.require(all(part is None for part in constants), "a constant")
-    return Concat(AXES.index(axis) if axes == 4 else axis)
+    return Concat(AXES[axis] if axes == 4 else axis)
 
 
 Maker = Callable[[Options, list[Value], Constants], nn.Module]
