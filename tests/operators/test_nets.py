@@ -38,6 +38,7 @@ def noise(weights: str, count: int) -> np.ndarray:
     return np.random.default_rng(1).random((count, *FILES[weights]), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["short", "full", "back", "crowd"])
 def test_both_runtimes_find_the_same_faces(model: str) -> None:
     frame = picture(crowd_of(2))

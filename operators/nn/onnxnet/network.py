@@ -26,7 +26,7 @@ def load_onnx(data: bytes) -> StaticGraph:
     for number, call in enumerate(model.calls):
         try:
             steps += _steps(call, constants)
-        except ModelFileError as error:
+        except (RuntimeError, ValueError) as error:
             raise ModelFileError(f"operator {number} of {len(model.calls)}: {error}") from error
     graph = StaticGraph(model.inputs, steps, model.outputs)
     graph.eval()

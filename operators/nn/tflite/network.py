@@ -31,7 +31,7 @@ def load_tflite(data: bytes) -> StaticGraph:
     for number, call in enumerate(model.calls):
         try:
             steps += _steps(call, model, unpacked)
-        except ModelFileError as error:
+        except (RuntimeError, ValueError) as error:
             raise ModelFileError(f"operator {number} of {len(model.calls)}: {error}") from error
     outputs = [_in_file_layout(steps, model.values[i], i) for i in model.outputs]
     graph = StaticGraph([_entry(model.values[i], i) for i in model.inputs], steps, outputs)
