@@ -9,14 +9,14 @@ blended with their scores as weights (section 3.2 of the paper) instead of suppr
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine import Frame
 from operators.face.candidates import F32, Candidates, blend_overlapping
-from operators.face.weights import load_weights
+from operators.face.nets import Placement, open_net
 from operators.video.yuv import letterbox
 
 SCORE_LIMIT = 80.0  # beyond it the exponential overflows single precision
@@ -40,37 +40,26 @@ VARIANTS = {
 class BlazeFace:
     """A network with its anchors. One call at a time."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
+    def __init__(self, name: str, place: Placement) -> None:
         self.variant = VARIANTS[name]
         self.size_px = self.variant.size_px
         self._anchors = anchor_centres(self.variant)
-        make: Any = Interpreter
-        self._net: Any = make(model_content=load_weights(self.variant.weights), num_threads=threads)
-        self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]["index"]
-        outputs = self._net.get_output_details()
-        self._regressors = next(o["index"] for o in outputs if o["shape"][-1] == 16)
-        self._scores = next(o["index"] for o in outputs if o["shape"][-1] == 1)
+        self._net = open_net(self.variant.weights, place)
 
     def __call__(self, rgb: npt.NDArray[np.uint8], min_score: float) -> Candidates:
         """rgb [S, S, 3] -> candidates with at least `min_score`, before blending."""
         tensor = rgb[None].astype(np.float32)
         tensor *= 1 / 127.5
         tensor -= 1
-        self._net.set_tensor(self._input, tensor)
-        self._net.invoke()
-        raw = self._net.get_tensor(self._scores)[0, :, 0]
-        regressed = self._net.get_tensor(self._regressors)[0]
-        return decode(raw, regressed, self._anchors, min_score)
+        regressed, raw = self._net(tensor)
+        return decode(raw[0, :, 0], regressed[0], self._anchors, min_score)
 
 
 class BlazeFinder:
     """Finds the faces of a frame on a small letterboxed picture of it."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self._net = BlazeFace(name, threads)
+    def __init__(self, name: str, place: Placement) -> None:
+        self._net = BlazeFace(name, place)
 
     def __call__(self, frame: Frame, min_score: float, max_iou: float) -> Candidates:
         """One candidate per face, in frame pixels, best first."""

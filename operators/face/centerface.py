@@ -15,29 +15,19 @@ import numpy.typing as npt
 
 from engine import Frame
 from operators.face.candidates import F32, Candidates, keep_best
-from operators.face.weights import load_weights
+from operators.face.nets import Placement, open_net
 from operators.video.yuv import frame_size, small_rgb
 
 STRIDE = 4
 STEP_PX = 32  # sides of the input are multiples of the deepest layer's stride
-OUTPUTS = ["537", "538", "539", "540"]  # heat, scale, offset, points: names in the file
 
 
 class CenterFace:
     """Finds the faces of a frame scaled to `width_px`. One call at a time."""
 
-    def __init__(self, width_px: int, threads: int) -> None:
-        import onnxruntime
-
-        runtime: Any = onnxruntime
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    def __init__(self, width_px: int, place: Placement) -> None:
         self._width_px = width_px
-        self._net: Any = runtime.InferenceSession(
-            load_weights("centerface.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._net = open_net("centerface.onnx", place)
 
     def __call__(self, frame: Frame, min_score: float, max_iou: float) -> Candidates:
         """One candidate per face, in frame pixels, best first."""
@@ -46,7 +36,7 @@ class CenterFace:
         fitted = max(round(height * scale), 1)
         tensor = np.zeros((1, 3, -(-fitted // STEP_PX) * STEP_PX, self._width_px), np.float32)
         tensor[0, :, :fitted] = small_rgb(frame, (self._width_px, fitted)).transpose(2, 0, 1)
-        heat, sizes, offsets, points = self._net.run(OUTPUTS, {"input.1": tensor})
+        heat, sizes, offsets, points = self._net(tensor)
         found = decode(heat[0, 0], sizes[0], offsets[0], points[0], min_score)
         return keep_best(found, max_iou).in_frame(scale)
 

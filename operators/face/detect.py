@@ -13,6 +13,7 @@ from engine import TUNABLE, Batch, Caps, Config, Frame, OpContext, Operator
 from operators.face.blazeface import BlazeFinder
 from operators.face.candidates import Candidates
 from operators.face.centerface import CenterFace
+from operators.face.nets import RUNTIME, Placement, Runtime, placed
 from operators.face.records import Face, Unsearched
 from operators.ports import Video
 from operators.video.yuv import frame_size
@@ -58,14 +59,15 @@ class FaceDetectConfig(Config, frozen=True):
         ),
         TUNABLE,
     ] = 1
+    runtime: Annotated[Runtime, Meta(description=RUNTIME)] = "native"
 
 
 Finder = Callable[[Frame, float, float], Candidates]  # frame, least score, largest overlap
-FINDERS: dict[str, Callable[[FaceDetectConfig, int], Finder]] = {
-    "short": lambda config, threads: BlazeFinder("short", threads),
-    "full": lambda config, threads: BlazeFinder("full", threads),
-    "back": lambda config, threads: BlazeFinder("back", threads),
-    "crowd": lambda config, threads: CenterFace(config.crowd_width_px, threads),
+FINDERS: dict[str, Callable[[FaceDetectConfig, Placement], Finder]] = {
+    "short": lambda config, place: BlazeFinder("short", place),
+    "full": lambda config, place: BlazeFinder("full", place),
+    "back": lambda config, place: BlazeFinder("back", place),
+    "crowd": lambda config, place: CenterFace(config.crowd_width_px, place),
 }
 
 
@@ -78,7 +80,7 @@ class FaceDetect(Operator[FaceDetectConfig]):
     preload = ("ai_edge_litert.interpreter",)
 
     def open(self, ctx: OpContext) -> None:
-        self._find = FINDERS[self.config.model](self.config, ctx.threads)
+        self._find = FINDERS[self.config.model](self.config, placed(self.config.runtime, ctx))
         self._counts = ctx.per_stream(lambda _: count())
 
     def process(

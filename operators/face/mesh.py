@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
 from engine import TUNABLE, Batch, Caps, Config, Frame, OpContext, Operator
+from operators.face.nets import RUNTIME, Placement, Runtime, open_net, placed
 from operators.face.records import Face, Landmarks
-from operators.face.weights import load_weights
 from operators.ports import Video
 from operators.video.warp import apply, invert, warp_rgb
 
@@ -31,6 +31,7 @@ class FaceMeshConfig(Config, frozen=True):
     max_faces: Annotated[
         int, Meta(ge=1, le=64, description="the first ones, which detectors sort by score"), TUNABLE
     ] = 4
+    runtime: Annotated[Runtime, Meta(description=RUNTIME)] = "native"
 
 
 class FaceMesh(Operator[FaceMeshConfig]):
@@ -39,7 +40,7 @@ class FaceMesh(Operator[FaceMeshConfig]):
     preload = ("ai_edge_litert.interpreter",)
 
     def open(self, ctx: OpContext) -> None:
-        self._net = MeshNetwork(ctx.threads)
+        self._net = MeshNetwork(placed(self.config.runtime, ctx))
 
     def process(
         self, frames: Batch[Video]
@@ -62,24 +63,16 @@ class FaceMesh(Operator[FaceMeshConfig]):
 class MeshNetwork:
     """The network. One call at a time."""
 
-    def __init__(self, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        make: Any = Interpreter
-        content = load_weights("face_mesh.tflite")
-        self._net: Any = make(model_content=content, num_threads=threads)
-        self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]["index"]
-        outputs = self._net.get_output_details()
-        self._points = next(o["index"] for o in outputs if o["shape"][-1] == 3 * POINTS)
-        self._presence = next(o["index"] for o in outputs if o["shape"][-1] == 1)
+    def __init__(self, place: Placement) -> None:
+        self._net = open_net("face_mesh.tflite", place)
 
     def __call__(self, rgb: npt.NDArray[np.uint8]) -> tuple[F64, float]:
         """rgb [192, 192, 3] -> points [468, 3] in its pixels, presence 0 to 1."""
-        self._net.set_tensor(self._input, rgb[None].astype(np.float32) / 255)
-        self._net.invoke()
-        points = self._net.get_tensor(self._points).reshape(POINTS, 3).astype(np.float64)
-        logit = float(self._net.get_tensor(self._presence).reshape(()))
+        tensor = rgb[None].astype(np.float32)
+        tensor /= 255
+        found, presence = self._net(tensor)
+        points = found.reshape(POINTS, 3).astype(np.float64)
+        logit = float(presence.reshape(()))
         return points, 1 / (1 + math.exp(-min(max(logit, -LOGIT_LIMIT), LOGIT_LIMIT)))
 
 

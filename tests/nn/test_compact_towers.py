@@ -10,12 +10,12 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch.nn import functional
 
+from operators.nn.padding import same_padding
 from operators.nn.vlm.efficientnet import (
     CHANNELS,
     ConvNorm,
     EfficientNetLite0,
     FeatureMaps,
-    same_padding,
 )
 from operators.nn.vlm.minilm import MiniLm, MiniLmConfig, WordPiece, from_bert_state
 

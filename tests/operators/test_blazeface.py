@@ -14,6 +14,7 @@ from operators.face.blazeface import (
     decode,
 )
 from operators.face.candidates import Candidates, blend_overlapping, iou
+from operators.face.nets import Placement
 
 SIDES = st.floats(2, 40, width=32)
 PLACES = st.floats(0, 200, width=32)
@@ -34,7 +35,7 @@ def test_there_are_as_many_anchors_as_the_network_has_outputs(name: str, count: 
     centres = anchor_centres(VARIANTS[name])
     assert centres.shape == (count, 2)
     assert 0 < centres.min() < centres.max() < VARIANTS[name].size_px
-    net = BlazeFace(name, threads=1)
+    net = BlazeFace(name, Placement())
     size = VARIANTS[name].size_px
     assert net(np.zeros((size, size, 3), np.uint8), 0.0).boxes.shape == (count, 4)
 

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from operators.nn.padding import same_padding
+
 NORM_EPSILON = 1e-3
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
@@ -55,15 +57,6 @@ class FeatureMaps(NamedTuple):
     stride8: torch.Tensor  # [B, 40, H/8, W/8], signed (a linear bottleneck)
     stride16: torch.Tensor  # [B, 112, H/16, W/16], signed
     stride32: torch.Tensor  # [B, 1280, H/32, W/32] in [0, 6]
-
-
-def same_padding(size_px: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after one axis, so that ceil(size / stride) values come out.
-
-    The odd zero goes behind, as in TensorFlow.
-    """
-    total = max((math.ceil(size_px / stride) - 1) * stride + kernel - size_px, 0)
-    return total // 2, total - total // 2
 
 
 class ConvNorm(nn.Module):

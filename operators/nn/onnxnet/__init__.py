@@ -1,0 +1,1 @@
+"""Networks in ONNX files as torch modules, read from the very file that onnxruntime runs."""
