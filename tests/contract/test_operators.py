@@ -22,6 +22,8 @@ from tests.operators.models import certain_head, random_compact
 
 HEAVY = ("torch", "av", "onnxruntime", "zmq", "ai_edge_litert", "tensorflow", "scipy", "starlette")
 OPERATORS = known_operators()
+# Those that know nothing but a GPU are run on a simulated one: tests/runtime/test_lane_on_gpu.py.
+ON_CPU = {name: kind for name, kind in OPERATORS.items() if "cpu" in kind.devices}
 # What the configs that have required fields need; everything else is made from its defaults.
 REQUIRED: dict[str, dict[str, Any]] = {
     "FileSource": {"uri": "there-is-no-such-file.mp4"},
@@ -95,8 +97,8 @@ def carries_video(name: str) -> bool:
     return ports[0]["frames"].caps.media == "video" and ports[1]["out"].caps.like == "frames"
 
 
-CONSUMERS = sorted(name for name, operator in OPERATORS.items() if operator.inputs)
-CARRIERS = sorted(filter(carries_video, OPERATORS))
+CONSUMERS = sorted(name for name, operator in ON_CPU.items() if operator.inputs)
+CARRIERS = sorted(filter(carries_video, ON_CPU))
 BATCHED = [name for name in CARRIERS if OPERATORS[name].inputs["frames"].arrival == "batch"]
 
 
@@ -121,6 +123,8 @@ def test_the_groups_are_what_they_are_meant_to_be() -> None:
     assert "operators.video.redact:Redact" in CARRIERS
     assert "operators.face.detect:FaceDetect" in BATCHED
     assert "operators.face.align:FaceAlign" not in CARRIERS
+    only_gpu = {kind.__name__ for name, kind in OPERATORS.items() if name not in ON_CPU}
+    assert only_gpu == {"ToDevice", "ToHost"}
     assert set(REQUIRED) <= {operator.__name__ for operator in OPERATORS.values()}
 
 
@@ -167,7 +171,7 @@ def test_outputs_describe_themselves_from_the_config(name: str) -> None:
 
 
 @pytest.mark.parametrize("services", [0, 1])
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_an_open_that_fails_leaves_nothing_behind(name: str, services: int, tmp_path: Path) -> None:
     """No thread and no process (every test is checked for those), and nothing to close."""
     operator = made(name)
