@@ -67,7 +67,7 @@ def accepted(port: Caps, device: str) -> Caps:
     """What an input port of a node on `device` takes: its own device unless it says otherwise."""
     if port.device == "any":
         return msgspec.structs.replace(port, device=None)
-    if port.device == "cuda" or (port.device is None and device == "cpu"):
+    if port.device in {"cuda", "node"} or (port.device is None and device == "cpu"):
         return msgspec.structs.replace(port, device=device)
     return port
 

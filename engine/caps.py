@@ -25,7 +25,7 @@ class Caps(Struct, frozen=True, kw_only=True, gc=False):
     dtype: str | None = None  # numpy's name
     width: int | None = None  # pixels
     height: int | None = None  # pixels
-    device: str | None = None  # cpu | cuda:N; ports: cuda is the node's own, any is either
+    device: str | None = None  # cpu | cuda:N; ports: cuda or node is the node's own, any is either
     colorspace: str | None = None  # bt601 | bt709
     color_range: str | None = None  # limited | full
     codec: str | None = None  # packets: FFmpeg's codec name

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
 
-from engine import TUNABLE, Batch, Caps, Config, Frame, OpContext, Operator
+from engine import TUNABLE, Batch, Caps, Config, DeviceError, Frame, OpContext, Operator
+from engine.contract import OnDevice
 from operators.face.blazeface import BlazeFinder
 from operators.face.candidates import Candidates
 from operators.face.centerface import CenterFace
 from operators.face.nets import RUNTIME, Placement, Runtime, placed
 from operators.face.records import Face, Unsearched
-from operators.ports import Video
+from operators.ports import NodeVideo
 from operators.video.yuv import frame_size
+
+if TYPE_CHECKING:
+    from operators.face.on_device import DeviceBlaze
 
 
 class FaceDetectConfig(Config, frozen=True):
@@ -59,7 +63,7 @@ class FaceDetectConfig(Config, frozen=True):
         ),
         TUNABLE,
     ] = 1
-    runtime: Annotated[Runtime, Meta(description=RUNTIME)] = "native"
+    runtime: Annotated[Runtime, Meta(description=RUNTIME)] = "auto"
 
 
 Finder = Callable[[Frame, float, float], Candidates]  # frame, least score, largest overlap
@@ -78,22 +82,51 @@ class FaceDetect(Operator[FaceDetectConfig]):
     """
 
     preload = ("ai_edge_litert.interpreter",)
+    devices = ("cpu", "cuda")
+    stream_priority = -1
 
     def open(self, ctx: OpContext) -> None:
-        self._find = FINDERS[self.config.model](self.config, placed(self.config.runtime, ctx))
         self._counts = ctx.per_stream(lambda _: count())
+        self._on_device: DeviceBlaze | None = None
+        if ctx.gpu is not None:
+            self._on_device = self._open_on(ctx.gpu)
+            return
+        self._find = FINDERS[self.config.model](self.config, placed(self.config.runtime, ctx))
 
     def process(
-        self, frames: Batch[Video]
+        self, frames: Batch[NodeVideo]
     ) -> Batch[Annotated[Frame, Caps(media="video", like="frames", label="raw-face")]]:
         """The same frames with `Face` records; the first of a stream is always searched."""
-        return frames.map(self._detect)
+        due = [self._is_due(frame) for frame in frames.frames]
+        searched = [frame for frame, is_due in zip(frames.frames, due, strict=True) if is_due]
+        found = iter(self._search(searched))
+        return frames.of(
+            [
+                frame.with_records(*self._records(next(found), *frame_size(frame)))
+                if is_due
+                else frame.with_records(Unsearched())
+                for frame, is_due in zip(frames.frames, due, strict=True)
+            ]
+        )
 
-    def _detect(self, frame: Frame) -> Frame:
-        if next(self._counts[frame.stamp.stream_id]) % self.config.every_n:
-            return frame.with_records(Unsearched())
-        found = self._find(frame, self.config.min_score, self.config.blend_iou)
-        return frame.with_records(*self._records(found, *frame_size(frame)))
+    def _open_on(self, gpu: OnDevice) -> DeviceBlaze:
+        """DeviceError for what knows the CPU only."""
+        from operators.face.on_device import DeviceBlaze
+
+        config = self.config
+        if config.model == "crowd" or config.runtime == "native":
+            what = "model crowd" if config.model == "crowd" else "runtime native"
+            raise DeviceError(f"{what} runs on the CPU only; {gpu.device.name} was asked for")
+        return DeviceBlaze(config.model, gpu)
+
+    def _is_due(self, frame: Frame) -> bool:
+        return next(self._counts[frame.stamp.stream_id]) % self.config.every_n == 0
+
+    def _search(self, frames: list[Frame]) -> list[Candidates]:
+        limits = self.config.min_score, self.config.blend_iou
+        if self._on_device is not None:
+            return self._on_device(frames, *limits)
+        return [self._find(frame, *limits) for frame in frames]
 
     def _records(self, found: Candidates, width: int, height: int) -> list[Face]:
         limits = np.array([width, height, width, height], np.float32)

@@ -31,7 +31,7 @@ class FaceMeshConfig(Config, frozen=True):
     max_faces: Annotated[
         int, Meta(ge=1, le=64, description="the first ones, which detectors sort by score"), TUNABLE
     ] = 4
-    runtime: Annotated[Runtime, Meta(description=RUNTIME)] = "native"
+    runtime: Annotated[Runtime, Meta(description=RUNTIME)] = "auto"
 
 
 class FaceMesh(Operator[FaceMeshConfig]):

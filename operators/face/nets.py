@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from operators.nn.static_graph import StaticGraph
 
 F32 = npt.NDArray[np.float32]
-Runtime = Literal["native", "torch"]
-RUNTIME = "native: the file's own runtime, on the CPU; torch: on the node's device"
+Runtime = Literal["auto", "native", "torch"]
+RUNTIME = (
+    "native: the file's own runtime, on the CPU; torch: on the node's device; auto: native on the "
+    "CPU, torch on a GPU"
+)
 
 
 class Net(Protocol):
@@ -39,13 +42,15 @@ class Net(Protocol):
 class Placement(NamedTuple):
     """Where a network runs, and by what."""
 
-    runtime: Runtime = "native"
+    runtime: Literal["native", "torch"] = "native"
     device: str = "cpu"  # cpu | cuda:N
     threads: int = 1  # on the CPU
 
 
 def placed(runtime: Runtime, ctx: OpContext) -> Placement:
     """What a node's config and its device say."""
+    if runtime == "auto":
+        runtime = "native" if ctx.device == "cpu" else "torch"
     return Placement(runtime, ctx.device, ctx.threads)
 
 

@@ -79,6 +79,18 @@ class StaticGraph(nn.Module):
         return dead[::-1]
 
 
+class OnPictures(nn.Module):
+    """A graph with one input under a name: what compilers of modules want."""
+
+    def __init__(self, graph: StaticGraph) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """[B, C, H, W] to the graph's outputs."""
+        return self.graph(pictures)  # type: ignore[no-any-return]
+
+
 def _slot(slots: dict[Hashable, int], name: Hashable) -> int:
     if name not in slots:
         raise ModelFileError(f"value {name!r} is used, but no operator before gives it")

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from engine import DeviceError, OperatorError
-from engine.testing import run_operator
+from engine.testing import HarnessContext, run_operator
 from operators.face.detect import FaceDetect, FaceDetectConfig
 from operators.face.mesh import FaceMesh, FaceMeshConfig
-from operators.face.nets import Placement, TorchNet, open_net, twin_of
+from operators.face.nets import Placement, TorchNet, open_net, placed, twin_of
 from operators.face.records import Face, Landmarks
 from tests.operators.faces import astronaut, crowd_of, picture
 
@@ -145,4 +145,8 @@ def test_a_gpu_finds_the_same_faces(model: str) -> None:
 
 
 def test_the_files_own_runtime_is_the_default() -> None:
-    assert FaceDetectConfig().runtime == FaceMeshConfig().runtime == Placement().runtime == "native"
+    ctx = HarnessContext()
+    for config in (FaceDetectConfig(), FaceMeshConfig()):
+        assert placed(config.runtime, ctx).runtime == Placement().runtime == "native"
+    ctx.device = "cuda:0"
+    assert placed(FaceDetectConfig().runtime, ctx).runtime == "torch"
