@@ -40,7 +40,7 @@ def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:
     for name in NAMES:
         if backend_named(name).why_not(job.device, "fp32") is None:
             able |= backend_named(name).versions()
-    key = job.key(AUTO, able)
+    key = msgspec.structs.replace(job.key(AUTO, able), tolerance=tolerance)
     measured: list[Compiled] = []
 
     def measure() -> bytes:
