@@ -52,6 +52,9 @@ def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:
     choice = msgspec.json.decode(bytes(held.payload), type=Choice)
     notes = tuple(held.notes)
     held.close()
+    if any(one.why_not.startswith("OUT_OF_MEMORY") for one in choice.candidates):
+        store.remove(store.path_of(key))
+        notes += ("memory ran out for a candidate: the next start measures again",)
     if measured:
         compiled = measured[0]
     else:

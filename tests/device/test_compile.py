@@ -307,6 +307,12 @@ def test_auto_survives_a_candidate_without_memory(
     report = compile_module(Tiny(), images(), cache=tmp_path).report
     assert report.backend == "onnxruntime"
     assert {one.backend: one.why_not for one in report.candidates}["openvino"].startswith("OUT_OF")
+    assert "the next start measures again" in report.notes[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(choice, "NAMES", ("eager", "openvino"))
+    monkeypatch.setattr(choice, "median_ms", lambda compiled, _: len(compiled.report.key))
+    again = compile_module(Tiny(), images(), cache=tmp_path).report
+    assert {one.backend: one.ms for one in again.candidates} == {"eager": 0, "openvino": 64}
 
 
 def test_auto_may_stay_at_a_higher_precision(
