@@ -186,12 +186,23 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     key = entry.header.key
     return (
         entry.header.label,
-        "choice of auto" if key.backend == "auto" else key.backend,
+        _choice(entry) if key.backend == "auto" else key.backend,
         key.precision,
         f"{key.machine.name} x{key.threads}" if key.threads else key.machine.name,
         " ".join(key.inputs),
         size,
     )
+
+
+def _choice(entry: Entry) -> str:
+    """What `auto` chose: the payload of its entry."""
+    assert entry.header is not None
+    payload = entry.path.read_bytes()[-entry.header.payload_bytes :]
+    try:
+        chosen = msgspec.json.decode(payload)
+        return f"auto: {chosen['backend']} {chosen['precision']}"
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return "auto: damaged"
 
 
 def _ago(seconds: float) -> str:

@@ -40,7 +40,7 @@ def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:
     for name in NAMES:
         if backend_named(name).why_not(job.device, "fp32") is None:
             able |= backend_named(name).versions()
-    key = job.key(AUTO, able)
+    key = msgspec.structs.replace(job.key(AUTO, able), tolerance=tolerance)
     measured: list[Compiled] = []
 
     def measure() -> bytes:
@@ -52,6 +52,9 @@ def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:
     choice = msgspec.json.decode(bytes(held.payload), type=Choice)
     notes = tuple(held.notes)
     held.close()
+    if any(one.why_not.startswith("OUT_OF_MEMORY") for one in choice.candidates):
+        store.remove(store.path_of(key))
+        notes += ("memory ran out for a candidate: the next start measures again",)
     if measured:
         compiled = measured[0]
     else:

@@ -1,7 +1,7 @@
 """The file of one engine: magic, header length, SHA-256 of the header, header, payload.
 
-The header is JSON and holds the engine's key and the payload's size and SHA-256, so that a file that
-was cut, changed or made for something else is never taken for an engine.
+The header is JSON and holds the engine's key and the payload's size and SHA-256, so that a file
+that was cut, changed or made for something else is never taken for an engine.
 """
 
 from __future__ import annotations

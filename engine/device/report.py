@@ -35,6 +35,7 @@ class EngineKey(msgspec.Struct, frozen=True):
     precision: Precision
     inputs: tuple[str, ...]  # as `float32[4,3,192,192]`
     dynamic: Ranges
+    tolerance: float | None = None  # that a choice was made under; None: the precision's own
     format: int = 1
 
 

@@ -289,6 +289,8 @@ def test_auto_refuses_what_is_inaccurate(
     measured: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, openvino.OpenVino)
+    generous = compile_module(Tiny(), images(), cache=tmp_path, tolerance=0.02).report
+    assert generous.backend == "openvino"
     report = compile_module(Tiny(), images(), cache=tmp_path).report
     assert report.backend == "onnxruntime"
     told = {one.backend: one.why_not for one in report.candidates}
@@ -305,6 +307,12 @@ def test_auto_survives_a_candidate_without_memory(
     report = compile_module(Tiny(), images(), cache=tmp_path).report
     assert report.backend == "onnxruntime"
     assert {one.backend: one.why_not for one in report.candidates}["openvino"].startswith("OUT_OF")
+    assert "the next start measures again" in report.notes[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(choice, "NAMES", ("eager", "openvino"))
+    monkeypatch.setattr(choice, "median_ms", lambda compiled, _: len(compiled.report.key))
+    again = compile_module(Tiny(), images(), cache=tmp_path).report
+    assert {one.backend: one.ms for one in again.candidates} == {"eager": 0, "openvino": 64}
 
 
 def test_auto_may_stay_at_a_higher_precision(

@@ -79,6 +79,16 @@ def test_engines_in_use_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out) == {"removed": 1, "in_use": []}
 
 
+def test_choices_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    payload = b'{"backend":"openvino","precision":"bf16","candidates":[]}'
+    EngineStore(tmp_path).get(key("auto"), "Tiny", lambda: payload).close()
+    EngineStore(tmp_path).get(key("auto", "x"), "Tiny", lambda: b"nonsense").close()
+    list_command(tmp_path, as_json=False)
+    told = capsys.readouterr().out
+    assert "auto: openvino bf16" in told
+    assert "auto: damaged" in told
+
+
 def test_damage_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "abc.engine").write_bytes(b"nonsense")
     list_command(tmp_path, as_json=False)
