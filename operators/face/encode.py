@@ -7,9 +7,9 @@ schedule in pts (new tracks first), and a frame without features says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from msgspec import Meta
 from engine import Batch, Caps, CapsError, Config, Frame, OpContext, Operator, OperatorError, Record
 from operators.face.records import Box, Track
 from operators.face.square import cut_out, face_square, share_inside
-from operators.ports import Features, Video
+from operators.ports import Features, NodeVideo
 
 if TYPE_CHECKING:
     from operators.nn.pad.schedule import VisibleTrack
@@ -42,6 +42,13 @@ class EncodedFace(Record, frozen=True):
     quality: float  # 0 to 1: how much the features can be trusted
     reason: str = ""  # TOO_SMALL | OUTSIDE | NOT_SEEN | NO_POINTS | NO_COLOUR | SYNTHETIC | LATER
     backbone_sha: str = ""  # of the weights the features come from
+
+
+class Encoded(NamedTuple):
+    """Features of faces that were asked for together."""
+
+    features: F16  # [n, 1 + N, dim]
+    rows: list[int]  # of each face in `features`; -1: its picture has no colour
 
 
 class FaceEncodeConfig(Config, frozen=True):
@@ -77,6 +84,7 @@ class FaceEncode(Operator[FaceEncodeConfig]):
     """
 
     preload = ("torch", "safetensors.torch")
+    devices = ("cpu", "cuda")
 
     @classmethod
     def checkpoints(cls, config: Any) -> Mapping[str, Path]:
@@ -89,11 +97,16 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         self._live = ctx.mode == "live"
         self._vlm = load_vlm(config.checkpoint, ctx)
         self._schedule = Schedule(ScheduleConfig(config.max_faces, config.every_ms * 1_000_000))
-        self._image_size = self._vlm.image.size_px
-        black = np.zeros((self._image_size, self._image_size, 3), np.uint8)
-        self._none = self._encode([black])[:0]  # also has the first face not pay for warming up
+        self._tower = self._open_tower(ctx)
 
-    def process(self, frames: Batch[Video]) -> Batch[Features]:
+    def _open_tower(self, ctx: OpContext) -> Callable[[Sequence[tuple[Frame, Track]]], Encoded]:
+        if ctx.gpu is None:
+            return HostTower(self._vlm)
+        from operators.face.on_device import DeviceTower
+
+        return DeviceTower(self._vlm, ctx.gpu)
+
+    def process(self, frames: Batch[NodeVideo]) -> Batch[Features]:
         """All faces of a batch that are due go through the tower together."""
         from operators.nn.pad.schedule import VisibleTrack
         from operators.nn.pad.sequential import TrackKey
@@ -107,18 +120,20 @@ class FaceEncode(Operator[FaceEncodeConfig]):
             keys = [TrackKey(stamp.stream_id, name) for name, reason in told.items() if not reason]
             visible.append([VisibleTrack(key, stamp.pts_ns) for key in keys])
         dues = self._choose(visible)
-        crops: list[U8] = []
-        records: list[tuple[EncodedFace, ...]] = []
-        newest_first = zip(frames.frames[::-1], reasons[::-1], dues[::-1], strict=True)
-        for frame, told, due in newest_first:
-            records.append(self._tell(frame, told, due, crops))
-        features = self._encode(crops)
+        picked = [self._picked(*given) for given in zip(frames.frames[::-1], reasons[::-1],
+                                                        dues[::-1], strict=True)]  # fmt: skip
+        faces = [
+            (frame, track)
+            for frame, tracks in zip(frames.frames[::-1], picked, strict=True)
+            for track in tracks
+        ]
+        encoded = self._tower(faces)
         made: list[Frame] = []
         first = 0
-        for frame, faces in zip(frames.frames[::-1], records, strict=True):
-            count = sum(face.row >= 0 for face in faces)
-            made.append(Frame(features[first : first + count], FEATURE_CAPS, frame.stamp, faces))
-            first += count
+        for frame, told, tracks in zip(frames.frames[::-1], reasons[::-1], picked, strict=True):
+            rows = encoded.rows[first : first + len(tracks)]
+            first += len(tracks)
+            made.append(self._told(frame, told, dict(zip(tracks, rows, strict=True)), encoded))
         return frames.of(made[::-1])
 
     def reset(self, stream_id: str) -> None:
@@ -136,30 +151,34 @@ class FaceEncode(Operator[FaceEncodeConfig]):
             return [shared] * len(visible)
         return [set(self._schedule.choose(tracks)) for tracks in visible]
 
-    def _tell(
-        self, frame: Frame, reasons: Mapping[int, str], due: set[TrackKey], crops: list[U8]
-    ) -> tuple[EncodedFace, ...]:
-        """A record per track; the crops of those that are due are added, each once."""
+    def _picked(self, frame: Frame, reasons: Mapping[int, str], due: set[TrackKey]) -> list[Track]:
+        """The tracks of a frame whose turn it is; each is picked once."""
         from operators.nn.pad.sequential import TrackKey
 
-        found: list[EncodedFace] = []
-        first = len(crops)
+        found = []
         for track in frame.of(Track):
             key = TrackKey(frame.stamp.stream_id, track.track_id)
-            reason = reasons[track.track_id] or ("" if key in due else "LATER")
-            row = -1
-            if not reason:
+            if not reasons[track.track_id] and key in due:
                 due.discard(key)
-                crop = self._crop(frame, track)
-                if has_colour(crop):
-                    row = len(crops) - first
-                    crops.append(crop)
-                else:
-                    reason = "NO_COLOUR"
+                found.append(track)
+        return found
+
+    def _told(
+        self, frame: Frame, reasons: Mapping[int, str], rows: Mapping[Track, int], encoded: Encoded
+    ) -> Frame:
+        """The features of a frame, and a record per track."""
+        own = [row for row in rows.values() if row >= 0]
+        faces = []
+        for track in frame.of(Track):
+            reason = reasons[track.track_id] or ("" if track in rows else "LATER")
+            row = rows.get(track, -1)
+            if track in rows and row < 0:
+                reason = "NO_COLOUR"
             quality = min(1.0, _width_px(track) / FULL_QUALITY_PX) * min(max(track.score, 0.0), 1.0)
+            place = own.index(row) if row >= 0 else -1
             sha = self._vlm.backbone_sha
-            found.append(EncodedFace(track.track_id, row, track.box, quality, reason, sha))
-        return tuple(found)
+            faces.append(EncodedFace(track.track_id, place, track.box, quality, reason, sha))
+        return Frame(encoded.features[own], FEATURE_CAPS, frame.stamp, tuple(faces))
 
     def _unfit(self, frame: Frame, track: Track) -> str:
         if frame.stamp.synthetic:
@@ -173,20 +192,39 @@ class FaceEncode(Operator[FaceEncodeConfig]):
             return "NO_POINTS"
         return "OUTSIDE" if share_inside(square, frame) < self.config.min_inside else ""
 
+
+class HostTower:
+    """Faces of frames in host memory through the image tower."""
+
+    def __init__(self, vlm: Vlm) -> None:
+        self._vlm = vlm
+        size_px = vlm.image.size_px
+        black = np.zeros((size_px, size_px, 3), np.uint8)
+        self._none = self._encode([black])[:0]  # also has the first face not pay for warming up
+
+    def __call__(self, faces: Sequence[tuple[Frame, Track]]) -> Encoded:
+        """CapsError for frames that are not 8-bit."""
+        crops: list[U8] = []
+        rows: list[int] = []
+        for frame, track in faces:
+            crop = self._crop(frame, track)
+            rows.append(len(crops) if has_colour(crop) else -1)
+            if rows[-1] >= 0:
+                crops.append(crop)
+        return Encoded(self._encode(crops) if crops else self._none, rows)
+
     def _crop(self, frame: Frame, track: Track) -> U8:
         square = face_square(track.points)
         assert square is not None
         if frame.data.dtype != np.uint8:
             raise CapsError(f"faces are cut out of 8-bit frames, these are {frame.data.dtype}")
-        return cut_out(frame, square, self._image_size)
+        return cut_out(frame, square, self._vlm.image.size_px)
 
     def _encode(self, crops: list[U8]) -> F16:
         import torch
 
         from operators.nn.vlm.preprocess import preprocess
 
-        if not crops:
-            return self._none
         with torch.inference_mode():
             found = self._vlm.image(preprocess(crops, self._vlm.image))
             joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)

@@ -14,25 +14,32 @@ import numpy.typing as npt
 
 from engine import CapsError, Frame
 from engine.device.array import DeviceArray
+from engine.device.networks import Network
 from engine.device.staging import StagingRing
 from operators.face.blazeface import VARIANTS, anchor_centres, decode
 from operators.face.candidates import Candidates, blend_overlapping
+from operators.face.encode import LEAST_COLOUR, Encoded
 from operators.face.network import (
     LARGEST_BATCH,
     blazeface_back,
     blazeface_full,
     blazeface_short,
 )
+from operators.face.square import face_square, square_matrix
+from operators.kernels.crop import CropKernel, Squares
 from operators.kernels.planes import Fit, PlanesKernel
 from operators.video.yuv import frame_size
 
 if TYPE_CHECKING:
     from engine.contract import OnDevice
-    from engine.device.networks import Network
+    from operators.face.records import Track
+    from operators.nn.vlm.interface import Vlm
 
+F16 = npt.NDArray[np.float16]
 F32 = npt.NDArray[np.float32]
 NETWORKS = {"short": blazeface_short, "full": blazeface_full, "back": blazeface_back}
 Kernel = Callable[[Any, Any, int], None]  # frame, picture, stream
+CropKernelLike = Callable[[Any, Any, Any, int], None]  # frame, matrices, crops, stream
 
 
 class DeviceBlaze:
@@ -110,3 +117,99 @@ def compiled_for(network: Network, device: str) -> Any:
         network.module, network.example, precision="fp16", dynamic=network.dynamic,
         device=device, tolerance=network.tolerance,
     )  # fmt: skip
+
+
+class DeviceTower:
+    """Faces of frames on the node's GPU through the image tower. One call at a time."""
+
+    def __init__(
+        self,
+        vlm: Vlm,
+        gpu: OnDevice,
+        *,
+        kernel: Callable[[Squares, int], CropKernelLike] | None = None,
+        compiled: Callable[[Network, str], Any] | None = None,
+    ) -> None:
+        """`kernel` and `compiled` as for `DeviceBlaze`."""
+        import torch
+
+        self._torch: Any = torch
+        self._gpu = gpu
+        self._kernel = kernel or CropKernel
+        self._kernels: dict[Squares, CropKernelLike] = {}
+        self._ring = StagingRing(gpu.device)
+        tower: Any = vlm.image
+        self.size_px = vlm.image.size_px
+        self._scale, self._shift = normalisation(vlm.image.mean, vlm.image.std)
+        example = torch.rand(2, 3, self.size_px, self.size_px) * 4 - 2
+        free = {"images": {0: (1, LARGEST_BATCH)}}
+        network = Network(tower, (example,), ("fp32",), None, free)
+        self._net = (compiled or compiled_for)(network, gpu.device.name)
+        self._shape = self._features_of_nothing()
+
+    def __call__(self, faces: Sequence[tuple[Frame, Track]]) -> Encoded:
+        """As `operators.face.encode.HostTower`. CapsError for frames that are not on the GPU."""
+        parts = [
+            self._encode(faces[first : first + LARGEST_BATCH])
+            for first in range(0, len(faces), LARGEST_BATCH)
+        ]
+        if not parts:
+            return Encoded(np.zeros((0, *self._shape), np.float16), [])
+        features = np.concatenate([part[0] for part in parts])
+        colours = np.concatenate([part[1] for part in parts])
+        kept = np.flatnonzero(colours >= LEAST_COLOUR)
+        rows = [int(np.searchsorted(kept, n)) if n in kept else -1 for n in range(len(faces))]
+        return Encoded(features[kept], rows)
+
+    def _encode(self, faces: Sequence[tuple[Frame, Track]]) -> tuple[F16, F32]:
+        """(features [n, 1 + N, dim], mean spread of the channels in levels [n])."""
+        torch, stream, device = self._torch, self._gpu.stream, self._gpu.device
+        shape = (len(faces), 3, self.size_px, self.size_px)
+        crops = device.empty(shape, "float32", stream)
+        for row, (frame, track) in enumerate(faces):
+            square = face_square(track.points)
+            assert square is not None
+            matrices = square_matrix(square, self.size_px)[None]
+            self._kernel_for(frame)(frame.data.array, matrices, crops[row : row + 1], stream.handle)
+        found = self._net(crops)
+        joined = torch.cat([found.pooled[:, None], found.patches_value], 1)
+        scale = torch.tensor(self._scale, device=crops.device)[:, None, None]
+        shift = torch.tensor(self._shift, device=crops.device)[:, None, None]
+        levels = (crops - shift) / scale
+        spread = (levels.amax(1) - levels.amin(1)).mean(dim=(1, 2))
+        told = torch.cat([joined.flatten(1), spread[:, None]], 1).contiguous()
+        host = self._ring.download(
+            DeviceArray(told, stream.record(), device.name), stream, "float32"
+        )
+        features = host[:, :-1].reshape(len(faces), *self._shape).astype(np.float16)
+        return features, np.array(host[:, -1])
+
+    def _features_of_nothing(self) -> tuple[int, ...]:
+        """[1 + N, dim]; and the first face does not pay for warming up."""
+        stream = self._gpu.stream
+        black = self._gpu.device.empty((1, 3, self.size_px, self.size_px), "float32", stream)
+        self._gpu.device.clear(black, stream)
+        patches, dim = self._net(black).patches_value.shape[1:]
+        return 1 + int(patches), int(dim)
+
+    def _kernel_for(self, frame: Frame) -> CropKernelLike:
+        if not isinstance(frame.data, DeviceArray):
+            raise CapsError(f"a frame in host memory, on a node on {self._gpu.device.name}")
+        width, height = frame_size(frame)
+        squares = Squares(
+            width, height, self.size_px, frame.caps.pix_fmt or "", frame.caps.colorspace,
+            frame.caps.color_range, scale=self._scale, shift=self._shift,
+        )  # fmt: skip
+        if squares not in self._kernels:
+            index = int(self._gpu.device.name.rpartition(":")[2])
+            self._kernels[squares] = self._kernel(squares, index)
+        return self._kernels[squares]
+
+
+def normalisation(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """(scale, shift) per channel that take levels 0 to 255 to (v / 255 - mean) / std."""
+    red, green, blue = (1 / (255 * one) for one in std)
+    r, g, b = (-middle / one for middle, one in zip(mean, std, strict=True))
+    return (red, green, blue), (r, g, b)

@@ -58,6 +58,9 @@ class PretendedDevice:
     def upload(self, source: Any, target: Any, stream: Any) -> None:
         target.copy_(torch.from_numpy(source).view(target.shape))
 
+    def clear(self, array: Any, stream: Any) -> None:
+        array.zero_()
+
     def host_reads(self, array: Any) -> None:
         """In order."""
 

@@ -12,10 +12,21 @@ from engine import Batch, CapsError, DeviceError
 from engine.testing import HarnessContext
 from operators.face import on_device as module
 from operators.face.detect import FaceDetect, FaceDetectConfig
+from operators.face.encode import EncodedFace, FaceEncode, FaceEncodeConfig
 from operators.face.on_device import LARGEST_BATCH, DeviceBlaze
 from operators.face.records import Face, Unsearched
+from operators.kernels.crop import Squares, crop_twin
 from operators.kernels.planes import Fit, planes_twin
-from tests.operators.faces import astronaut, crowd_of, overlap, picture
+from tests.operators.faces import (
+    LEFT_EYE,
+    RIGHT_EYE,
+    astronaut,
+    crowd_of,
+    overlap,
+    picture,
+    track,
+)
+from tests.operators.models import random_compact
 from tests.operators.pretended import eager, on_device, pretended_gpu
 
 
@@ -112,6 +123,60 @@ def test_other_layouts_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> N
     operator = detector(monkeypatch)
     with pytest.raises(ValueError, match="frames of rgb24; yuv420p and nv12 can be read"):
         operator.process(Batch((on_device(picture(astronaut())),)))
+
+
+def crop_kernel(squares: Squares, device: int) -> Any:
+    def run(frame: torch.Tensor, matrices: Any, made: torch.Tensor, stream: int) -> None:
+        made.copy_(torch.from_numpy(crop_twin(frame.numpy(), matrices, squares)))
+
+    return run
+
+
+def encoder(monkeypatch: pytest.MonkeyPatch, *, on_gpu: bool) -> FaceEncode:
+    monkeypatch.setattr(module, "CropKernel", crop_kernel)
+    monkeypatch.setattr(module, "compiled_for", eager)
+    ctx = HarnessContext()
+    if on_gpu:
+        ctx.device, ctx.gpu = "cuda:0", pretended_gpu()
+    operator = FaceEncode(FaceEncodeConfig(checkpoint=str(random_compact()), max_faces=16))
+    operator.open(ctx)
+    return operator
+
+
+def faces_on(frame: Any, count: int) -> Any:
+    """Tracks of the astronaut's face, a little apart."""
+    tracks = [
+        track(n, *((RIGHT_EYE[0] + LEFT_EYE[0]) / 2 + n, 130.0 + n), 110.0) for n in range(count)
+    ]
+    return frame.with_records(*tracks)
+
+
+def test_the_same_features_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = faces_on(picture(astronaut(), "yuv420p"), 11)
+    (wanted,) = encoder(monkeypatch, on_gpu=False).process(Batch((frame,))).frames
+    (found,) = encoder(monkeypatch, on_gpu=True).process(Batch((on_device(frame),))).frames
+    assert found.of(EncodedFace) == wanted.of(EncodedFace)
+    assert found.data.shape == wanted.data.shape
+    assert len(found.data) == 11
+    # Faces are cut out without rounding to whole levels in between; this model has random weights.
+    off = np.abs(found.data.astype(np.float32) - wanted.data.astype(np.float32)).max()
+    assert off < 0.08 * np.abs(wanted.data.astype(np.float32)).max()
+
+
+def test_grey_faces_have_no_features_there_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = picture(np.dstack([astronaut()[..., 1]] * 3), "yuv420p")
+    both = [faces_on(grey, 2), faces_on(picture(astronaut(), "yuv420p", seq=1), 1)]
+    operator = encoder(monkeypatch, on_gpu=True)
+    made = operator.process(Batch(tuple(map(on_device, both)))).frames
+    assert [face.reason for face in made[0].of(EncodedFace)] == ["NO_COLOUR"] * 2
+    assert made[0].data.shape[0] == 0
+
+
+def test_a_frame_without_faces_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = encoder(monkeypatch, on_gpu=True)
+    (made,) = operator.process(Batch((on_device(picture(astronaut(), "yuv420p")),))).frames
+    assert made.data.shape[0] == 0
+    assert made.data.dtype == np.float16
 
 
 @pytest.mark.needs_cuda
