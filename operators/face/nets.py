@@ -132,7 +132,10 @@ class OnnxRuntimeNet:
 
 
 class TorchNet:
-    """A torch module, eager or compiled, on the CPU or a GPU. All pictures go in one call."""
+    """A torch module, eager or compiled, on the CPU or a GPU. All pictures go in one call.
+
+    It is given [B, C, H, W] whose channels lie last in memory: compile it with such an example.
+    """
 
     def __init__(
         self,
@@ -141,19 +144,19 @@ class TorchNet:
         *,
         channels_last: bool,
     ) -> None:
-        """`channels_last`: pictures come as [B, H, W, C], and stay so in memory."""
-        import torch
-
-        self._torch: Any = torch
-        self._device, self._channels_last = device, channels_last
-        self._module: Any = module.to(device) if isinstance(module, torch.nn.Module) else module
+        """`channels_last`: pictures come as [B, H, W, C]. A module is moved to the device."""
+        self._torch = torch = import_torch()
+        self._module, self._device, self._channels_last = module, device, channels_last
+        if isinstance(module, torch.nn.Module):
+            torch.nn.Module.to(module, device, memory_format=torch.channels_last)
 
     def __call__(self, pictures: F32) -> tuple[F32, ...]:
         given = self._torch.from_numpy(pictures)
         if self._channels_last:
             given = given.permute(0, 3, 1, 2)
         with self._torch.inference_mode():
-            outputs = self._module(given.to(self._device))
+            last = self._torch.channels_last
+            outputs = self._module(given.to(self._device, memory_format=last))
         return tuple(output.cpu().numpy() for output in outputs)
 
 

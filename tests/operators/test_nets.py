@@ -96,12 +96,12 @@ def test_a_compiled_module_fits_the_same_seam() -> None:
     seen = []
 
     def compiled(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        seen.append(x.shape)
+        seen.append((x.shape, x.is_contiguous(memory_format=torch.channels_last)))
         return module(x)
 
     pictures = noise("blazeface_short_range.tflite", 2)
     regressed, scores = TorchNet(compiled, "cpu", channels_last=True)(pictures)
-    assert seen == [(2, 3, 128, 128)]
+    assert seen == [((2, 3, 128, 128), True)]
     assert (regressed.shape, scores.shape) == ((2, 896, 16), (2, 896, 1))
 
 
