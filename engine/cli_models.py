@@ -111,7 +111,7 @@ def list_engines(folder: EnginesOption = None, as_json: JsonOption = False) -> N
 
 
 @engines.command("build")
-def build_engines(
+def build_engines(  # noqa: PLR0913  one parameter per option
     names: Annotated[
         list[str] | None, typer.Argument(help="Networks that come along; without any, all.")
     ] = None,
@@ -121,13 +121,16 @@ def build_engines(
         Literal["fp32", "bf16", "fp16"] | None,
         typer.Option(help="The lowest that is allowed.  [default: all that a network stands]"),
     ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Of a processor: a graph with more nodes than cores gives 1.")
+    ] = 1,
     folder: EnginesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build ahead what a first start would build. TensorRT-RTX does so without a GPU, too."""
     from engine.commands.engines import BuildOptions, build_command
 
-    options = BuildOptions(backend, device, precision, folder, as_json)
+    options = BuildOptions(backend, device, threads, precision, folder, as_json)
     raise typer.Exit(build_command(names or [], options))
 
 

@@ -28,6 +28,8 @@ from engine.errors import DeviceError
 PARTS = {
     "memory": "how fast memory is copied: within the device, to it, from it",
     "tests": "the tests marked needs_cuda, none of them skipped",
+    "kernels": "each fused kernel: time, bytes moved, share of the memory's speed",
+    "engines": "every shipped network: eager, and every backend that there is",
     "overlap": "nodes on streams of their own: the graph's time by its slowest node's",
 }
 PART_S = 240.0  # at most for one part

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from engine.commands.console import EXIT_FAILED, EXIT_OK, print_json, stderr, stdout
 from engine.commands.doctor_graph import graph_findings
+from engine.commands.doctor_networks import network_findings
 from engine.commands.finding import Finding, Verdict
 from engine.commands.probes import OPTIONAL, REQUIRED, Outcome, probe, probe_gpu
 from engine.transport.slab import sweep_stale_slabs
@@ -49,7 +50,7 @@ def doctor_command(asked: Asked | None = None, *, as_json: bool) -> int:
     if not as_json:
         stderr().print("looking at packages, each in a process of its own ...")
     findings = [*_system(), *map(judge, [*probe(REQUIRED), *probe(OPTIONAL), *probe_gpu()])]
-    findings += last
+    findings += [*network_findings(), *last]
     if as_json:
         print_json({"ok": not _broken(findings), "findings": [asdict(f) for f in findings]})
     else:

@@ -31,6 +31,7 @@ class BuildOptions:
 
     backend: str
     device: str
+    threads: int  # of the processor, for one call
     precision: Precision | None  # None: every one that a network stands and the backend has
     folder: Path | None
     as_json: bool
@@ -76,6 +77,10 @@ def clear_command(keys: list[str], folder: Path | None, *, as_json: bool) -> int
 
 def build_command(names: list[str], options: BuildOptions) -> int:
     """Build engines for networks that come along, all or those named; the exit code."""
+    if options.device == "cpu":
+        import torch
+
+        torch.set_num_threads(options.threads)
     makers = {name: network_named(name) for name in names} or networks()
     if not makers:
         raise CommandError("no installed package offers a network")

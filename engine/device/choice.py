@@ -17,7 +17,7 @@ from engine.device.compiled import Compiled
 from engine.device.engines import EngineStore
 from engine.device.job import Job
 from engine.device.making import guarded, make, wanted
-from engine.device.report import Candidate, Precision
+from engine.device.report import Candidate, EngineKey, Precision
 from engine.errors import CompileError
 
 AUTO = "auto"
@@ -34,13 +34,18 @@ class Choice(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...]
 
 
-def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:
-    """The fastest candidate; measured now, or found in the cache."""
+def choice_key(job: Job, tolerance: float | None) -> EngineKey:
+    """What a choice depends on: the job, and all backends that there are to choose from."""
     able: dict[str, str] = {}
     for name in NAMES:
         if backend_named(name).why_not(job.device, "fp32") is None:
             able |= backend_named(name).versions()
-    key = msgspec.structs.replace(job.key(AUTO, able), tolerance=tolerance)
+    return msgspec.structs.replace(job.key(AUTO, able), tolerance=tolerance)
+
+
+def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:
+    """The fastest candidate; measured now, or found in the cache."""
+    key = choice_key(job, tolerance)
     measured: list[Compiled] = []
 
     def measure() -> bytes:

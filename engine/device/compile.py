@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.device.backends import backend_named
-from engine.device.choice import AUTO, choose
+from engine.device.choice import AUTO, choice_key, choose
 from engine.device.compiled import Compiled
 from engine.device.engines import EngineStore
 from engine.device.job import Job
@@ -68,6 +68,26 @@ def compile_module(  # noqa: PLR0913  one parameter per decision
         notes=(*notes, *compiled.report.notes),
     )
     return compiled
+
+
+def is_chosen(
+    module: nn.Module,
+    example: torch.Tensor | Sequence[torch.Tensor],
+    *,
+    precision: Precision = "fp32",
+    dynamic: Mapping[str, Mapping[int, tuple[int, int]]] | None = None,
+    tolerance: float | None = None,
+    cache: Path | None = None,
+) -> bool:
+    """Whether `auto` has chosen for this module on this processor before, with as many threads.
+
+    Nothing is built or measured.
+    """
+    store = EngineStore(cache)
+    if not store.entries():
+        return False  # without the export that a key takes
+    job, _ = _job(module, example, precision, dynamic, "cpu")
+    return store.path_of(choice_key(job, tolerance)).exists()
 
 
 def build_engine(  # noqa: PLR0913  as above

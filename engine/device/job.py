@@ -62,7 +62,7 @@ class Job:
     ) -> None:
         """CompileError BAD_INPUT for an example or ranges that cannot be."""
         given = (example,) if isinstance(example, torch.Tensor) else tuple(example)
-        self.label = type(module).__name__
+        self.label = str(getattr(module, "label", type(module).__name__))
         self.signature = inspect.signature(module.forward)
         self.names = _names(self.signature, given)
         self.dynamic = _checked_ranges(dynamic or {}, dict(zip(self.names, given, strict=True)))

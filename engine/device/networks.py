@@ -48,3 +48,8 @@ def network_named(name: str) -> Callable[[], Network]:
         message = f"there is no network '{name}' ({nearest(name, found)})"
         raise CompileError("BAD_INPUT", message)
     return found[name]
+
+
+def network_names() -> list[str]:
+    """The installed networks, none of them loaded."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from engine import Batch, Caps, CapsError, Config, Frame, OpContext, Operator, OperatorError, Record
+from engine import Batch, Caps, Config, Frame, OpContext, Operator, OperatorError, Record
+from operators.face.host_tower import ENGINE, Encoded, Engine, HostTower
 from operators.face.records import Box, Track
-from operators.face.square import cut_out, face_square, share_inside
+from operators.face.square import face_square, share_inside
 from operators.ports import Features, NodeVideo
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ F16 = npt.NDArray[np.float16]
 SHIPPED = Path(__file__).parent / "checkpoints" / "compact-vlm.safetensors"
 FEATURE_CAPS = Caps(media="features", dtype="float16", device="cpu")
 FULL_QUALITY_PX = 112.0  # of a face's width: what recognition and the spoof papers take as enough
-LEAST_COLOUR = 4.0  # levels between a pixel's channels on average; less is a grey or dark picture
 
 
 class EncodedFace(Record, frozen=True):
@@ -42,13 +42,6 @@ class EncodedFace(Record, frozen=True):
     quality: float  # 0 to 1: how much the features can be trusted
     reason: str = ""  # TOO_SMALL | OUTSIDE | NOT_SEEN | NO_POINTS | NO_COLOUR | SYNTHETIC | LATER
     backbone_sha: str = ""  # of the weights the features come from
-
-
-class Encoded(NamedTuple):
-    """Features of faces that were asked for together."""
-
-    features: F16  # [n, 1 + N, dim]
-    rows: list[int]  # of each face in `features`; -1: its picture has no colour
 
 
 class FaceEncodeConfig(Config, frozen=True):
@@ -71,6 +64,7 @@ class FaceEncodeConfig(Config, frozen=True):
     min_face_px: Annotated[
         float, Meta(ge=8, description="narrower faces are not judged: there is too little to see")
     ] = 48
+    engine: Annotated[Engine, Meta(description=ENGINE)] = "ready"
     min_inside: Annotated[
         float, Meta(ge=0, le=1, description="least share of a face's square on the frame")
     ] = 0.55
@@ -101,7 +95,7 @@ class FaceEncode(Operator[FaceEncodeConfig]):
 
     def _open_tower(self, ctx: OpContext) -> Callable[[Sequence[tuple[Frame, Track]]], Encoded]:
         if ctx.gpu is None:
-            return HostTower(self._vlm)
+            return HostTower(self._vlm, self.config.engine, ctx)
         from operators.face.on_device import DeviceTower
 
         return DeviceTower(self._vlm, ctx.gpu)
@@ -191,53 +185,6 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         if square is None:
             return "NO_POINTS"
         return "OUTSIDE" if share_inside(square, frame) < self.config.min_inside else ""
-
-
-class HostTower:
-    """Faces of frames in host memory through the image tower."""
-
-    def __init__(self, vlm: Vlm) -> None:
-        self._vlm = vlm
-        size_px = vlm.image.size_px
-        black = np.zeros((size_px, size_px, 3), np.uint8)
-        self._none = self._encode([black])[:0]  # also has the first face not pay for warming up
-
-    def __call__(self, faces: Sequence[tuple[Frame, Track]]) -> Encoded:
-        """CapsError for frames that are not 8-bit."""
-        crops: list[U8] = []
-        rows: list[int] = []
-        for frame, track in faces:
-            crop = self._crop(frame, track)
-            rows.append(len(crops) if has_colour(crop) else -1)
-            if rows[-1] >= 0:
-                crops.append(crop)
-        return Encoded(self._encode(crops) if crops else self._none, rows)
-
-    def _crop(self, frame: Frame, track: Track) -> U8:
-        square = face_square(track.points)
-        assert square is not None
-        if frame.data.dtype != np.uint8:
-            raise CapsError(f"faces are cut out of 8-bit frames, these are {frame.data.dtype}")
-        return cut_out(frame, square, self._vlm.image.size_px)
-
-    def _encode(self, crops: list[U8]) -> F16:
-        import torch
-
-        from operators.nn.vlm.preprocess import preprocess
-
-        with torch.inference_mode():
-            found = self._vlm.image(preprocess(crops, self._vlm.image))
-            joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)
-        array: F16 = joined.to(torch.float16).numpy()
-        return array
-
-
-def has_colour(crop: U8) -> bool:
-    """Whether a [H, W, 3] crop has any: what detectors look for is mostly in the colours of skin,
-    so a grey camera or the night mode of another says nothing they were made for.
-    """
-    spread = np.asarray(crop.max(axis=2) - crop.min(axis=2))
-    return float(spread.mean()) >= LEAST_COLOUR
 
 
 def _width_px(track: Track) -> float:

@@ -18,12 +18,13 @@ from engine.device.networks import Network
 from engine.device.staging import StagingRing
 from operators.face.blazeface import VARIANTS, anchor_centres, decode
 from operators.face.candidates import Candidates, blend_overlapping
-from operators.face.encode import LEAST_COLOUR, Encoded
+from operators.face.host_tower import LEAST_COLOUR, Encoded
 from operators.face.network import (
     LARGEST_BATCH,
     blazeface_back,
     blazeface_full,
     blazeface_short,
+    tower_network,
 )
 from operators.face.square import face_square, square_matrix
 from operators.kernels.crop import CropKernel, Squares
@@ -138,12 +139,9 @@ class DeviceTower:
         self._kernel = kernel or CropKernel
         self._kernels: dict[Squares, CropKernelLike] = {}
         self._ring = StagingRing(gpu.device)
-        tower: Any = vlm.image
         self.size_px = vlm.image.size_px
         self._scale, self._shift = normalisation(vlm.image.mean, vlm.image.std)
-        example = torch.rand(2, 3, self.size_px, self.size_px) * 4 - 2
-        free = {"images": {0: (1, LARGEST_BATCH)}}
-        network = Network(tower, (example,), ("fp32",), None, free)
+        network = tower_network(vlm.image)
         self._net = (compiled or compiled_for)(network, gpu.device.name)
         self._shape = self._features_of_nothing()
 

@@ -82,9 +82,11 @@ class StaticGraph(nn.Module):
 class OnPictures(nn.Module):
     """A graph with one input under a name: what compilers of modules want."""
 
-    def __init__(self, graph: StaticGraph) -> None:
+    def __init__(self, graph: StaticGraph, label: str) -> None:
+        """`label`: what the network is called where engines are listed."""
         super().__init__()
         self.graph = graph
+        self.label = label
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """[B, C, H, W] to the graph's outputs."""

@@ -26,7 +26,7 @@ def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(folder: Path, backend: str, device: str = "cpu", as_json: bool = True) -> BuildOptions:
-    return BuildOptions(backend, device, None, folder, as_json)
+    return BuildOptions(backend, device, 1, None, folder, as_json)
 
 
 @pytest.mark.slow

@@ -147,6 +147,7 @@ def _head(width: int, hidden: int, dim: int, limit: float = math.inf) -> nn.Sequ
 class CompactImageTower(nn.Module):
     """Images to the joint space; an `ImageTower`."""
 
+    label = "compact-image-tower"
     mean = efficientnet.MEAN
     std = efficientnet.STD
 
