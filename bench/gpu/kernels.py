@@ -35,50 +35,71 @@ def run() -> tuple[dict[str, float], tuple[Bar, ...]]:
     return figures, (at_least("planes_1080p_share", 0.6, figures["planes_1080p_share"]),)
 
 
-def _cases(width: int, height: int) -> dict[str, tuple[Callable[[], Any], int]]:
-    """What to launch, and the bytes it moves; `planes` for many frames, the others for one."""
-    stream = torch.cuda.current_stream().cuda_stream
-    on = On(stream)
+Case = tuple[Callable[[], Any], int]  # what to launch, and the bytes it moves
+
+
+def _cases(width: int, height: int) -> dict[str, Case]:
+    """`planes` for many frames, the others for one."""
     frames = torch.randint(16, 235, (FRAMES, height * 3 // 2, width), dtype=torch.uint8).cuda()
+    return {
+        "planes": _planes(frames, width, height),
+        "crop": _crop(frames[0], width, height),
+        "paste": _paste(width, height),
+        "overlay": _overlay(frames[0], width, height),
+        "watermark": _watermark(frames[0][:height]),
+    }
+
+
+def _planes(frames: torch.Tensor, width: int, height: int) -> Case:
     fit = Fit(width, height, (640, 640), out="float16")
     pictures = torch.empty(FRAMES, 3, 640, 640, dtype=torch.float16, device="cuda")
-    prepare = PlanesKernel(fit)
+    prepare, stream = PlanesKernel(fit), _here().stream
 
-    def planes() -> None:
+    def work() -> None:
         for frame, picture in zip(frames, pictures, strict=True):
             prepare(frame, picture, stream)
 
+    return work, FRAMES * fit.bytes_moved()
+
+
+def _crop(frame: torch.Tensor, width: int, height: int) -> Case:
     squares = Squares(width, height, 192, out="float16")
-    matrices = np.stack(
-        [_square(x, height / 2, 300, 192) for x in np.linspace(300, width - 300, 16)]
-    )
+    across = np.linspace(300, width - 300, 16)
+    matrices = np.stack([_square(x, height / 2, 300, 192) for x in across])
     crops = torch.empty(16, 3, 192, 192, dtype=torch.float16, device="cuda")
-    cut = CropKernel(squares)
+    cut, stream = CropKernel(squares), _here().stream
+    return lambda: cut(frame, matrices, crops, stream), squares.bytes_moved(matrices)
+
+
+def _paste(width: int, height: int) -> Case:
     rgb = torch.randint(0, 255, (height, width, 3), dtype=torch.uint8).cuda()
-    places = paste.Places(width, height, 256, np.stack([_square(400, 500, 250, 256)]))
+    places = paste.Places(width, height, 256, _square(400, 500, 250, 256)[None])
     patches = torch.randint(0, 255, (1, 256, 256, 3), dtype=torch.uint8).cuda()
     masks = torch.full((1, 256, 256), 200, dtype=torch.uint8, device="cuda")
-    colours = torch.tensor([[1.0, 0.0] * 3], device="cuda")
+    colours, on = torch.tensor([[1.0, 0.0] * 3], device="cuda"), _here()
+    return lambda: paste.paste(rgb, patches, masks, places, colours, on), places.bytes_moved()
+
+
+def _overlay(frame: torch.Tensor, width: int, height: int) -> Case:
     shapes = [overlay.Box(100 + 90 * n, 200, 80, 120, 3, (150, 44, 21)) for n in range(8)]
+    size, on = (width, height), _here()
+    return lambda: overlay.overlay(frame, shapes, size, "nv12", on), overlay.bytes_moved(shapes)
+
+
+def _watermark(luma: torch.Tensor) -> Case:
     signs = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), 64 + 96)
     mark = watermark.Mark(signs[:96], signs[96:].reshape(8, 8), 2.0)
     bits, pattern = torch.from_numpy(mark.bits).cuda(), torch.from_numpy(mark.pattern).cuda()
-    return {
-        "planes": (planes, FRAMES * fit.bytes_moved()),
-        "crop": (lambda: cut(frames[0], matrices, crops, stream), squares.bytes_moved(matrices)),
-        "paste": (
-            lambda: paste.paste(rgb, patches, masks, places, colours, on),
-            places.bytes_moved(),
-        ),
-        "overlay": (
-            lambda: overlay.overlay(frames[0], shapes, (width, height), "nv12", on),
-            overlay.bytes_moved(shapes),
-        ),
-        "watermark": (
-            lambda: watermark.watermark(frames[0][:height], bits, pattern, mark, on),
-            watermark.bytes_moved(width, height),
-        ),
-    }
+    height, width = luma.shape
+    on = _here()
+    return (
+        lambda: watermark.watermark(luma, bits, pattern, mark, on),
+        watermark.bytes_moved(width, height),
+    )
+
+
+def _here() -> On:
+    return On(torch.cuda.current_stream().cuda_stream)
 
 
 def _square(x: float, y: float, side: float, size_px: int) -> Any:
