@@ -46,7 +46,9 @@ class Count(Operator[CountConfig]):
 
 
 class Pass(Operator[NoConfig]):
-    """Gives what it gets."""
+    """Gives what it gets, wherever it is."""
+
+    devices = ("cpu", "cuda")
 
     def process(self, frames: Video) -> Video:
         return frames
