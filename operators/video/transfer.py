@@ -15,8 +15,8 @@ HostVideo = Annotated[Frame, Caps(media="video", device="cpu")]
 DeviceVideo = Annotated[Frame, Caps(media="video", device="cuda")]
 
 
-class ToDevice(Operator[NoConfig]):
-    """Copies frames to the node's GPU, beside the host; layout and records stay as they are."""
+class Crossing(Operator[NoConfig]):
+    """Base of both: a ring of page-locked memory, on the node's GPU."""
 
     devices = ("cuda",)
     _gpu: OnDevice
@@ -26,6 +26,10 @@ class ToDevice(Operator[NoConfig]):
         assert ctx.gpu is not None
         self._gpu = ctx.gpu
         self._ring = StagingRing(ctx.gpu.device)
+
+
+class ToDevice(Crossing):
+    """Copies frames to the node's GPU, beside the host; layout and records stay as they are."""
 
     def process(
         self, frames: HostVideo
@@ -35,19 +39,10 @@ class ToDevice(Operator[NoConfig]):
         return frames.with_data(data, replace(frames.caps, device=data.device))
 
 
-class ToHost(Operator[NoConfig]):
+class ToHost(Crossing):
     """Copies frames from the node's GPU into host memory. This lane waits for the copy; what the
     device is given by others goes on.
     """
-
-    devices = ("cuda",)
-    _gpu: OnDevice
-    _ring: StagingRing
-
-    def open(self, ctx: OpContext) -> None:
-        assert ctx.gpu is not None
-        self._gpu = ctx.gpu
-        self._ring = StagingRing(ctx.gpu.device)
 
     def process(
         self, frames: DeviceVideo
