@@ -21,7 +21,7 @@ from operators.kernels.overlay import (
 from operators.video.yuv import planes_of, yuv_to_rgb
 from tests.operators.kernels import host
 
-WIDTH, HEIGHT = 48, 32
+WIDTH, HEIGHT = 144, 40  # more than a block of threads each way
 SIZE = (WIDTH, HEIGHT)
 GREEN = (150, 44, 21)
 
@@ -45,8 +45,8 @@ def by_kernel(frame: Any, shapes: list[Shape], pix_fmt: str, *, backwards: bool 
 
 
 places = st.tuples(
-    st.integers(-20, 60),
-    st.integers(-20, 40),
+    st.integers(-20, 160),
+    st.integers(-20, 50),
     st.integers(1, 30),
     st.integers(1, 30),
     st.integers(1, 4),
@@ -75,6 +75,7 @@ def test_later_shapes_lie_on_earlier_ones() -> None:
         Box(4, 4, 20, 20, 3, GREEN),
         Label(6, 2, label(13, 9)),
         Box(10, 6, 21, 9, 1, (40, 240, 110)),
+        Label(121, 31, label(9, 6, 1)),
     ]
     frame = frame_of()
     for pix_fmt in ("yuv420p", "nv12"):
@@ -123,8 +124,8 @@ def test_a_label_of_rgba_shows_its_colours(colorspace: str, color_range: str) ->
 @pytest.mark.parametrize(
     ("size", "pix_fmt", "told"),
     [
-        ((WIDTH, HEIGHT), "rgb24", "rgb24 of 48x32"),
-        ((WIDTH - 1, HEIGHT), "nv12", "of 47x32: yuv420p or nv12 of even sizes"),
+        ((WIDTH, HEIGHT), "rgb24", "rgb24 of 144x40"),
+        ((WIDTH - 1, HEIGHT), "nv12", "of 143x40: yuv420p or nv12 of even sizes"),
         ((WIDTH + 2, HEIGHT), "nv12", "frame:"),
     ],
 )
