@@ -4,6 +4,7 @@
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
+typedef unsigned long long u64;
 
 // IEEE half and bfloat16 by their bits, rounded to nearest even: no header has to be there.
 static __device__ inline u16 half_bits(float value) {
@@ -71,4 +72,10 @@ static __device__ inline float between(const Plane& plane, float x, float y) {
     float upper = sample(plane, x0, y0) * (1.0f - across) + sample(plane, x1, y0) * across;
     float lower = sample(plane, x0, y1) * (1.0f - across) + sample(plane, x1, y1) * across;
     return upper * (1.0f - down) + lower * down;
+}
+
+// Whether (x, y) lies among the centres of a plane's pixels; it may miss them by what float rounds.
+static __device__ inline bool on_it(float x, float y, int width, int height) {
+    const float edge = 1e-3f;
+    return x >= -edge && y >= -edge && x <= width - 1 + edge && y <= height - 1 + edge;
 }

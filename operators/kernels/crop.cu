@@ -1,7 +1,8 @@
-// A turned and scaled square out of a frame -> RGB planes of floating point, normalised. A thread per
-// pixel of the square; blockIdx.z is the square. `maps` [n, 6]: pixels of the square -> of the frame,
-// row by row, whole numbers are centres. `k` as in planes.cu, without the bars. `over`: so many samples
-// each way are averaged, because a square that shrinks must not skip pixels.
+// Turned and scaled squares out of frames -> RGB planes of floating point, normalised. A thread per
+// pixel of a square; blockIdx.z is the square. `maps` [n, 6]: pixels of the square -> of the frame,
+// row by row, whole numbers are centres. `from` [n, 2]: the frame that it is of, and how many samples
+// each way are averaged, because a square that shrinks must not skip pixels. `k` as in planes.cu,
+// but the luma of black for the bars.
 
 static __device__ float around(const Plane& plane, float x, float y, int is_mirrored, float outside) {
     float left = floorf(x), top = floorf(y);
@@ -21,11 +22,14 @@ static __device__ float around(const Plane& plane, float x, float y, int is_mirr
 }
 
 extern "C" __global__ void crop(
-    const u8* frame, out_t* squares, const float* maps, const float* k, int width, int height, int layout,
-    int size, int over, int is_mirrored) {
+    const u8* frames, out_t* squares, const float* maps, const int* from, const float* k, int width,
+    int height, int layout, int size, int is_mirrored) {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= size || y >= size) return;
     const float* map = maps + 6 * blockIdx.z;
+    int over = from[2 * blockIdx.z + 1];
+    long long pixels = (long long)width * height;
+    const u8* frame = frames + (layout == 2 ? 3 * pixels : pixels * 3 / 2) * from[2 * blockIdx.z];
     Plane parts[3];
     float black[3] = {0.0f, 0.0f, 0.0f};
     int divisor = 1;
@@ -36,7 +40,7 @@ extern "C" __global__ void crop(
         }
     } else {  // 0: yuv420p, 1: nv12
         int half_width = width / 2, half_height = height / 2, step = layout ? 2 : 1;
-        const u8* chroma = frame + (long long)width * height;
+        const u8* chroma = frame + pixels;
         const u8* second = layout ? chroma + 1 : chroma + (long long)half_width * half_height;
         Plane luma = {frame, width, height, width, 1};
         Plane blue = {chroma, half_width, half_height, half_width * step, step};

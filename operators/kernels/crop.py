@@ -1,25 +1,38 @@
-"""Faces out of a frame: N turned and scaled squares to normalised RGB planes, in one launch.
+"""Faces out of frames: N turned and scaled squares of M frames to RGB planes, in one launch.
 
 As `operators.video.warp.warp_rgb` cuts them, followed by a network's normalisation; it rounds to
-whole levels between its steps, the kernel does not.
+whole levels between its steps, the kernel does not. What a square shows does not depend on those
+beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import OUT_BYTES, On, Out, launch, rounded, sent
+from operators.kernels.launching import (
+    OUT_BYTES,
+    On,
+    Out,
+    check,
+    constant,
+    launch,
+    room,
+    rounded,
+    sent,
+)
+from operators.kernels.sampling import between, places
 from operators.video.warp import invert, oversampling
 from operators.video.yuv import yuv_matrix
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 LAYOUTS = {"yuv420p": 0, "nv12": 1, "rgb24": 2}
 
@@ -61,8 +74,14 @@ class Squares:
         parts = (matrix.ravel(), offset, self.scale, self.shift, (black,))
         return np.concatenate(parts).astype(np.float32)
 
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        if self.pix_fmt == "rgb24":
+            return self.height, self.width, 3
+        return self.height * 3 // 2, self.width
+
     def bytes_moved(self, matrices: F64) -> int:
-        """Read and written for these squares: of the frame the pixels that they show, once."""
+        """Read and written for these squares: of the frames the pixels that they show, once."""
         per_pixel = 3 if self.pix_fmt == "rgb24" else 1.5
         pixels = self.size_px**2
         shown = sum(pixels / abs(float(np.linalg.det(matrix[:, :2]))) for matrix in matrices)
@@ -74,69 +93,84 @@ class CropKernel:
     """The kernel for one kind of `Squares`, on one device."""
 
     def __init__(self, squares: Squares, device: int = 0) -> None:
-        import torch
-
         self.squares = squares
         self._device = device
-        self._numbers = torch.from_numpy(squares.numbers).to(f"cuda:{device}")
+        self._numbers = constant(squares.numbers, device)
 
-    def __call__(self, frame: Any, matrices: F64, crops: Any, stream: int) -> None:
-        """frame [H*3/2, W] or [H, W, 3] uint8; matrices [n, 2, 3], frame -> square pixels;
-        crops [n, 3, S, S] of `squares.out`. Tensors are contiguous and on the device.
+    def __call__(
+        self, frames: Any, matrices: F64, crops: Any, stream: int, of: Sequence[int] | None = None
+    ) -> Any:
+        """frames [H*3/2, W] or [H, W, 3] uint8, or M of them; matrices [n, 2, 3], frame -> square
+        pixels; crops [n, 3, S, S] of `squares.out`, made where None is given; `of` [n]: the frame
+        that each square is of, the first where it is not given. Arrays as `memory_of` takes them.
+        ValueError for others, and for a frame that is not there.
         """
         kind, on = self.squares, On(stream, self._device)
-        over = max(oversampling(matrix) for matrix in matrices)
-        maps = sent(maps_of(matrices), crops, on)
+        shape, wanted = kind.frame_shape, (len(matrices), 3, kind.size_px, kind.size_px)
+        count = frames.shape[0] if len(frames.shape) > len(shape) else 1
+        if crops is None:
+            crops = room(wanted, kind.out, on)
+        check("frames", frames, (*frames.shape[: -len(shape)], *shape), "uint8")
+        check("crops", crops, wanted, kind.out)
+        table = from_of(matrices, of, count)
+        if not len(matrices):
+            return crops
         launch(
             "crop",
             (kind.size_px, kind.size_px, len(matrices)),
             (
-                frame, crops, maps, self._numbers, kind.width, kind.height,
-                LAYOUTS[kind.pix_fmt], kind.size_px, over, kind.mirrored,
+                frames, crops, sent(maps_of(matrices), on), sent(table, on), self._numbers,
+                kind.width, kind.height, LAYOUTS[kind.pix_fmt], kind.size_px, kind.mirrored,
             ),
             on,
             kind.out,
         )  # fmt: skip
+        return crops
 
 
 def maps_of(matrices: F64) -> F32:
-    """[n, 2, 3] frame -> square pixels: as the kernel wants them, [n, 6] the way back."""
-    return np.array([invert(matrix).ravel() for matrix in matrices], np.float32)
+    """[n, 2, 3] -> [n, 6]: the ways back, as kernels read them."""
+    return np.array([invert(m).ravel() for m in matrices], np.float32).reshape(-1, 6)
 
 
-def crop_twin(frame: U8, matrices: F64, squares: Squares) -> F32:
-    """[n, 3, S, S], float32 holding what `squares.out` can. Within 3 levels of 255 of the kernel:
-    OpenCV places samples in steps of 1/32 pixel.
+def from_of(matrices: F64, of: Sequence[int] | None, count: int) -> I32:
+    """[n, 2]: each square's frame, and its samples each way per pixel."""
+    which = [0] * len(matrices) if of is None else list(of)
+    if len(which) != len(matrices) or not all(0 <= one < count for one in which):
+        raise ValueError(f"{len(matrices)} squares of frames {which}; there are {count} frames")
+    over = [oversampling(matrix) for matrix in matrices]
+    return np.array([which, over], np.int32).T.reshape(-1, 2)
+
+
+def crop_twin(frames: U8, matrices: F64, squares: Squares, of: Sequence[int] | None = None) -> F32:
+    """[n, 3, S, S], float32 holding what `squares.out` can. Within 0.1 level of 255 of the kernel,
+    and one step of `squares.out`.
     """
-    over = max(oversampling(matrix) for matrix in matrices)
-    return np.stack([_square(frame, matrix, squares, over) for matrix in matrices])
+    several = frames if frames.ndim > len(squares.frame_shape) else frames[None]
+    table = from_of(matrices, of, len(several))
+    made = [
+        _square(several[which], way, int(over), squares)
+        for way, (which, over) in zip(maps_of(matrices), table, strict=True)
+    ]
+    return np.stack(made) if made else np.zeros((0, 3, *(squares.size_px,) * 2), np.float32)
 
 
-def _square(frame: U8, matrix: F64, squares: Squares, over: int) -> F32:
-    side = squares.size_px * over
-    finer = over * matrix
-    finer[:, 2] += (over - 1) / 2
-    k = squares.numbers.astype(np.float64)
-    parts = []
-    for plane, divisor, black in _layers(frame, squares, float(k[18])):
-        centre = (divisor - 1) / 2
-        shift = finer[:, 2] + finer[:, :2].sum(axis=1) * centre
-        warped = cv2.warpAffine(
-            plane.astype(np.float32),
-            np.column_stack([finer[:, :2] * divisor, shift]),
-            (side, side),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101 if squares.mirrored else cv2.BORDER_CONSTANT,
-            borderValue=black,
-        )
-        if over > 1:
-            small = (squares.size_px, squares.size_px)
-            warped = cv2.resize(warped, small, interpolation=cv2.INTER_AREA)
-        parts.append(warped)
-    rgb = np.einsum("cp,phw->chw", k[:9].reshape(3, 3), np.stack(parts).astype(np.float64))
+def _square(frame: U8, way: F32, over: int, squares: Squares) -> F32:
+    k = squares.numbers
+    y, x = np.mgrid[: squares.size_px, : squares.size_px].astype(np.float32)
+    layers = _layers(frame, squares, float(k[18]))
+    sums = np.zeros((3, *x.shape), np.float32)
+    steps = (np.arange(over, dtype=np.float32) + np.float32(0.5)) / np.float32(over)
+    for down in steps:
+        for across in steps:
+            fx, fy = places(way, x + across - np.float32(0.5), y + down - np.float32(0.5))
+            for c, (plane, divisor, black) in enumerate(layers):
+                centre = np.float32((divisor - 1) / 2)
+                px, py = (fx - centre) / np.float32(divisor), (fy - centre) / np.float32(divisor)
+                sums[c] += between(plane, px, py, "mirror" if squares.mirrored else black)
+    rgb = np.einsum("cp,phw->chw", k[:9].reshape(3, 3), sums / np.float32(over * over))
     rgb = np.clip(rgb + k[9:12, None, None], 0, 255)
-    made = rgb * k[12:15, None, None] + k[15:18, None, None]
-    return rounded(made.astype(np.float32), squares.out)
+    return rounded(rgb * k[12:15, None, None] + k[15:18, None, None], squares.out)
 
 
 def _layers(frame: U8, squares: Squares, black: float) -> list[tuple[U8, int, float]]:

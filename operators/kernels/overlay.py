@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import On, launch, sent
+from operators.kernels.launching import On, check, launch, sent
+from operators.video.yuv import yuv_matrix
 
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
@@ -42,6 +43,18 @@ class Label:
     def __post_init__(self) -> None:
         if self.ayuv.ndim != 3 or len(self.ayuv) != 4 or 0 in self.ayuv.shape:
             raise ValueError(f"a label of shape {self.ayuv.shape}, not [4, H, W]")
+
+    @classmethod
+    def of_rgba(
+        cls, left: int, top: int, rgba: U8, colorspace: str | None, color_range: str | None
+    ) -> Label:
+        """Of a picture [H, W, 4] uint8 that was drawn before, for frames of these colours."""
+        if rgba.ndim != 3 or rgba.shape[2] != 4:
+            raise ValueError(f"a label of shape {rgba.shape}, not [H, W, 4]")
+        matrix, offset = yuv_matrix(colorspace, color_range)
+        yuv = (rgba[..., :3] - offset) @ np.linalg.inv(matrix).T
+        planes = np.moveaxis(np.rint(np.clip(yuv, 0, 255)), 2, 0)
+        return cls(left, top, np.concatenate([rgba[None, ..., 3], planes]).astype(np.uint8))
 
     @property
     def width(self) -> int:
@@ -86,19 +99,40 @@ def bytes_moved(shapes: Sequence[Shape]) -> int:
 def overlay(
     frame: Any, shapes: Sequence[Shape], size: tuple[int, int], pix_fmt: str, on: On
 ) -> None:
-    """Draws in order onto `frame` [H*3/2, W] uint8, yuv420p or nv12, a contiguous tensor."""
-    if not shapes:
-        return
+    """Draws in order, later shapes on top, onto `frame` [H*3/2, W] uint8, yuv420p or nv12. An array
+    as `memory_of` takes it. ValueError for others.
+    """
     width, height = size
-    rows, labels, starts = (sent(array, frame, on) for array in table_of(shapes))
-    for at, shape in enumerate(shapes):  # one by one: later shapes lie on top
-        blocks = (shape.width // 2 + 1, shape.height // 2 + 1, 1)
-        arguments = (rows[at], labels, starts[at:], width, height, pix_fmt == "nv12")
-        launch("overlay", blocks, (frame, *arguments), on)
+    if pix_fmt not in {"yuv420p", "nv12"} or width % 2 or height % 2:
+        raise ValueError(f"{pix_fmt} of {width}x{height}: yuv420p or nv12 of even sizes")
+    check("frame", frame, (height * 3 // 2, width), "uint8")
+    left, top, right, bottom = _touched(shapes, size)
+    if left >= right or top >= bottom:
+        return
+    tables = [sent(array, on) for array in table_of(shapes)]
+    begin = (left // 2, top // 2)
+    launch(
+        "overlay",
+        ((right + 1) // 2 - begin[0], (bottom + 1) // 2 - begin[1], 1),
+        (frame, *tables, len(shapes), *begin, width, height, pix_fmt == "nv12"),
+        on,
+    )
+
+
+def _touched(shapes: Sequence[Shape], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of what holds all shapes, in the frame."""
+    if not shapes:
+        return 0, 0, 0, 0
+    return (
+        max(min(shape.left for shape in shapes), 0),
+        max(min(shape.top for shape in shapes), 0),
+        min(max(shape.left + shape.width for shape in shapes), size[0]),
+        min(max(shape.top + shape.height for shape in shapes), size[1]),
+    )
 
 
 def overlay_twin(frame: U8, shapes: Sequence[Shape], size: tuple[int, int], pix_fmt: str) -> U8:
-    """The frame with the shapes on it. Within 1 level of the kernel's."""
+    """The frame with the shapes on it. Within 1 level of the kernel's for each shape on a pixel."""
     width, height = size
     made = frame.copy()
     for shape in shapes:

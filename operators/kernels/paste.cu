@@ -1,4 +1,5 @@
-// Patches back into an RGB frame: each is moved to the colours around it, then blended by its mask.
+// Patches back into an RGB frame: each is moved to the colours of its place, then
+// blended by its mask.
 // A thread per pixel of a patch's box; blockIdx.z is the patch. `boxes` [n, 4]: left, top, width,
 // height in the frame. `maps` [n, 6]: pixels of the frame -> of the patch. `colours` [n, 6]: per
 // channel gain and offset. Patches do not overlap: who comes last would win by chance.
@@ -13,7 +14,7 @@ extern "C" __global__ void paste(
     if (fx < 0 || fy < 0 || fx >= width || fy >= height) return;
     const float* map = maps + 6 * blockIdx.z;
     float px = map[0] * fx + map[1] * fy + map[2], py = map[3] * fx + map[4] * fy + map[5];
-    if (px < 0.0f || py < 0.0f || px > size - 1.0f || py > size - 1.0f) return;
+    if (!on_it(px, py, size, size)) return;
     long long area = (long long)size * size;
     Plane mask = {masks + area * blockIdx.z, size, size, size, 1};
     float cover = between(mask, px, py) / 255.0f;

@@ -7,6 +7,7 @@ than two, else between pixels), then converted; the twin differs in rounding pla
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import OUT_BYTES, On, Out, launch, rounded
+from operators.kernels.launching import OUT_BYTES, On, Out, check, constant, launch, room, rounded
 from operators.video.yuv import yuv_matrix
 
 F32 = npt.NDArray[np.float32]
@@ -27,7 +28,7 @@ LAYOUTS = ("yuv420p", "nv12")
 class Fit:
     """How frames of one kind become pictures. ValueError for sizes and layouts that cannot be.
 
-    A value v of RGB, 0 to 255, becomes v * scale + shift; bars are black, before that.
+    A value v of RGB, 0 to 255, becomes v * scale + shift; bars are `pad` before that.
     """
 
     width: int  # of the frames, even
@@ -39,6 +40,7 @@ class Fit:
     scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     out: Out = "float32"
+    pad: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if self.pix_fmt not in LAYOUTS:
@@ -64,7 +66,8 @@ class Fit:
     def numbers(self) -> F32:
         """[21]: matrix, offset, scale, shift and the bars, as the kernel reads them."""
         matrix, offset = yuv_matrix(self.colorspace, self.color_range)
-        parts = (matrix.ravel(), offset, self.scale, self.shift, self.shift)
+        bars = np.multiply(self.pad, self.scale) + self.shift
+        parts = (matrix.ravel(), offset, self.scale, self.shift, bars)
         return np.concatenate(parts).astype(np.float32)
 
     def bytes_moved(self) -> int:
@@ -77,30 +80,39 @@ class PlanesKernel:
     """The kernel for one `Fit`, on one device."""
 
     def __init__(self, fit: Fit, device: int = 0) -> None:
-        import torch
-
         self.fit = fit
         self._device = device
-        self._numbers = torch.from_numpy(fit.numbers).to(f"cuda:{device}")
+        self._numbers = constant(fit.numbers, device)
 
-    def __call__(self, frame: Any, picture: Any, stream: int) -> None:
-        """frame [H*3/2, W] uint8 -> picture [3, h, w] of `fit.out`, both contiguous tensors."""
-        fit = self.fit
+    def __call__(self, frames: Any, pictures: Any, stream: int) -> Any:
+        """frames [H*3/2, W] uint8 -> pictures [3, h, w] of `fit.out`, or [n, ...] of both in one
+        launch; made where None is given. Arrays as `memory_of` takes them. ValueError for others.
+        """
+        fit, on = self.fit, On(stream, self._device)
         width, height = fit.size
+        batch = tuple(frames.shape[:-2])
+        if pictures is None:
+            pictures = room((*batch, 3, height, width), fit.out, on)
+        check("frames", frames, (*batch, fit.height * 3 // 2, fit.width), "uint8")
+        check("pictures", pictures, (*batch, 3, height, width), fit.out)
         launch(
             "planes",
-            (width, height, 1),
+            (width, height, math.prod(batch)),
             (
-                frame, picture, self._numbers, fit.width, fit.height, fit.pix_fmt == "nv12",
-                width, height, *fit.box,
+                frames, pictures, self._numbers, fit.width, fit.height,
+                fit.pix_fmt == "nv12", width, height, *fit.box,
             ),
-            On(stream, self._device),
+            on,
             fit.out,
         )  # fmt: skip
+        return pictures
 
 
 def planes_twin(frame: U8, fit: Fit) -> F32:
-    """[H*3/2, W] -> [3, h, w], float32 holding what `fit.out` can. Within 1.5 levels of 255."""
+    """[H*3/2, W] -> [3, h, w], float32 holding what `fit.out` can: for a batch, frame by frame.
+
+    Within 0.1 level of 255 of the kernel, and one step of `fit.out`.
+    """
     left, top, width, height = fit.box
     planes = [
         np.asarray(_resized(plane, (width, height))) for plane in planes_of_layout(frame, fit)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.launching import On, launch
+from operators.kernels.launching import On, check, launch
 
 I8 = npt.NDArray[np.int8]
 U8 = npt.NDArray[np.uint8]
@@ -32,6 +32,8 @@ class Mark:
             array = getattr(self, name)
             if array.dtype != np.int8 or array.size == 0 or not (np.abs(array) == 1).all():
                 raise ValueError(f"{name} are +1 and -1 as int8")
+        if self.bits.ndim != 1:
+            raise ValueError(f"bits of shape {self.bits.shape} as int8, not [n]")
         if self.pattern.ndim != 2 or self.pattern.shape[0] != self.pattern.shape[1]:
             raise ValueError(f"a pattern of shape {self.pattern.shape}, not [S, S]")
         if not 0 < self.strength <= 64:
@@ -48,12 +50,17 @@ def bytes_moved(width: int, height: int) -> int:
 
 
 def watermark(luma: Any, bits: Any, pattern: Any, mark: Mark, on: On) -> None:
-    """Changes `luma` [H, W] uint8 in place; `bits` and `pattern` are the mark's, on the device."""
+    """Changes `luma` [H, W] uint8 in place; `bits` and `pattern` are the mark's, on the device.
+    Arrays as `memory_of` takes them. ValueError for others.
+    """
     height, width = luma.shape
+    check("luma", luma, (height, width), "uint8")
+    check("bits", bits, mark.bits.shape, "int8")
+    check("pattern", pattern, mark.pattern.shape, "int8")
     launch(
         "watermark",
         (width, height, 1),
-        (luma, bits, pattern, bits.numel(), width, height, mark.side_px, float(mark.strength)),
+        (luma, bits, pattern, mark.bits.size, width, height, mark.side_px, float(mark.strength)),
         on,
     )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.kernels.launching import On
-from operators.kernels.paste import Places, colour_transfer, paste, paste_twin
+from operators.kernels.paste import Places, paste, paste_twin
 from tests.operators.kernels import host
 from tests.operators.kernels.test_crop import turned
 
@@ -32,17 +35,17 @@ def frame_of(width: int = 160, height: int = 100) -> Any:
     return np.stack([90 + 40 * np.cos((x + y) / 23 + c) for c in range(3)], 2).astype(np.uint8)
 
 
-def by_kernel(frame: Any, patches: Any, masks: Any, places: Places, colours: Any) -> Any:
-    made, boxes = frame.copy(), places.boxes
-    maps = places.matrices.reshape(-1, 6).astype(np.float32)
-    grid = (int(boxes[:, 2].max()), int(boxes[:, 3].max()), len(boxes))
-    host.run(
-        "paste", "float32", grid, made, patches, masks, boxes, maps, colours,
-        places.width, places.height, places.size_px,
-    )  # fmt: skip
-    return made
+def by_kernel(
+    frame: Any, patches: Any, masks: Any, where: Places, colours: Any, *, backwards: bool = False
+) -> Any:
+    with host.processor() as gpu:
+        gpu.backwards = backwards
+        made, *rest = (gpu.array(array) for array in (frame, patches, masks, colours))
+        paste(made, rest[0], rest[1], where, rest[2], On(0))
+        return made.numbers
 
 
+SAME = np.array([[1, 0] * 3], np.float32)
 PLACES = np.stack([turned(40, 50, 45, SIZE, 20), turned(120, 40, 30, SIZE, -50)])
 
 
@@ -52,10 +55,48 @@ def test_the_kernel_gives_what_its_twin_gives() -> None:
     colours = np.array([(1, 0) * 3, (0.8, 20, 1.3, -30, 1, 5)], np.float32)
     found = by_kernel(frame, patches, masks, places, colours)
     wanted = paste_twin(frame, patches, masks, places, colours)
-    off = np.abs(found.astype(int) - wanted)
-    assert off.max() <= 2
-    assert np.mean(off > 1) < 0.01
+    assert np.abs(found.astype(int) - wanted).max() <= 1
     assert (found != frame).any(axis=2).mean() > 0.05
+    again = by_kernel(frame, patches, masks, places, colours, backwards=True)
+    assert (again == found).all(), "no matter which thread comes first"
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.floats(-40, 90), st.floats(-40, 90), st.floats(1, 90), st.floats(-180, 180)),
+    st.tuples(st.integers(1, 61), st.integers(1, 61)),
+    st.integers(1, 24),
+)
+def test_of_any_size_and_place(place: Any, frame_size: tuple[int, int], size: int) -> None:
+    x, y, side, degrees = place
+    where = Places(*frame_size, size, turned(x, y, side, size, degrees)[None])
+    rng = np.random.default_rng(2)
+    frame = rng.integers(0, 256, (frame_size[1], frame_size[0], 3), np.uint8)
+    patches = rng.integers(0, 256, (1, size, size, 3), np.uint8)
+    masks = rng.integers(0, 256, (1, size, size), np.uint8)
+    found = by_kernel(frame, patches, masks, where, SAME)
+    assert np.abs(found.astype(int) - paste_twin(frame, patches, masks, where, SAME)).max() <= 1
+
+
+def test_the_twin_agrees_with_opencv() -> None:
+    where = Places(160, 100, SIZE, PLACES[:1])
+    (patches, _), frame = patches_of(1), frame_of()
+    opaque = np.full((1, SIZE, SIZE), 255, np.uint8)
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    wanted = cv2.warpAffine(
+        patches[0].astype(np.float32), PLACES[0], (160, 100), flags=how, borderValue=(-1e6,) * 3
+    )
+    inside = (wanted >= 0).all(axis=2)
+    made = paste_twin(frame, patches, opaque, where, SAME)
+    assert inside.sum() > 1500
+    assert np.abs(made[inside] - wanted[inside]).max() < 1.5
+
+
+def test_a_patch_at_whole_pixels_is_copied_up_to_its_rim() -> None:
+    where = Places(64, 48, SIZE, np.array([[[1.0, 0, -7], [0, 1, -5]]]))
+    patches, opaque = patches_of(1)[0], np.full((1, SIZE, SIZE), 255, np.uint8)
+    made = by_kernel(frame_of(64, 48), patches, opaque, where, SAME)
+    assert (made[5 : 5 + SIZE, 7 : 7 + SIZE] == patches[0]).all()
 
 
 def test_outside_of_the_boxes_nothing_changes() -> None:
@@ -79,19 +120,7 @@ def test_patches_half_or_wholly_outside_stay_within_the_frame(at: tuple[float, f
     colours = np.array([[1, 0] * 3], np.float32)
     found = by_kernel(frame, patches, masks, places, colours)
     wanted = paste_twin(frame, patches, masks, places, colours)
-    assert np.abs(found.astype(int) - wanted).max() <= 2
-
-
-def test_a_patch_takes_the_colours_of_what_it_replaces() -> None:
-    (patches, masks), _ = patches_of(1), None
-    under = np.clip(patches[0] * 0.5 + 90, 0, 255).astype(np.uint8)
-    colour = colour_transfer(patches[0], masks[0], under)
-    moved = patches[0] * colour[::2] + colour[1::2]
-    weight = masks[0] > 0
-    assert np.abs(moved[weight] - under[weight]).max() < 1.5
-    assert colour_transfer(patches[0], 0 * masks[0], under).tolist() == [1, 0] * 3
-    flat = np.full_like(patches[0], 100)
-    assert colour_transfer(flat, masks[0], under)[0] == 1, "what is flat is shifted only"
+    assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_patches_that_overlap_are_refused() -> None:
@@ -99,6 +128,17 @@ def test_patches_that_overlap_are_refused() -> None:
         Places(160, 100, SIZE, np.stack([PLACES[0], PLACES[0]]))
     with pytest.raises(ValueError, match="matrices of shape"):
         Places(160, 100, SIZE, np.zeros((2, 6)))
+
+
+def test_arrays_that_do_not_fit_never_reach_a_kernel() -> None:
+    where, (patches, masks) = Places(160, 100, SIZE, PLACES), patches_of(2)
+    with host.processor() as gpu:
+        arrays = [gpu.array(array) for array in (frame_of(), patches, masks)]
+        with pytest.raises(ValueError, match=r"colours: \[1, 6\] float32 came, \[2, 6\]"):
+            paste(*arrays, where, gpu.array(SAME), On(0))
+        with pytest.raises(ValueError, match=r"masks: \[1, 32, 32\]"):
+            paste(*arrays[:2], gpu.array(masks[:1]), where, gpu.array(SAME), On(0))
+        assert not gpu.launches
 
 
 @pytest.mark.needs_cuda
@@ -114,4 +154,4 @@ def test_on_a_gpu_it_gives_what_its_twin_gives() -> None:
     paste(given, rest[0], rest[1], places, rest[2], On(stream.cuda_stream))
     stream.synchronize()
     wanted = paste_twin(frame, patches, masks, places, colours)
-    assert np.abs(given.cpu().numpy().astype(int) - wanted).max() <= 2
+    assert np.abs(given.cpu().numpy().astype(int) - wanted).max() <= 1

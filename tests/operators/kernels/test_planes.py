@@ -7,6 +7,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine import Caps
 from engine.testing import make_frame
@@ -25,14 +27,14 @@ def frame_of(fit: Fit, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.clip(waves, 16, 235).astype(np.uint8)
 
 
-def by_kernel(frame: np.ndarray[Any, Any], fit: Fit) -> np.ndarray[Any, Any]:
-    width, height = fit.size
-    picture = host.stored((3, height, width), fit.out)
-    host.run(
-        "planes", fit.out, (width, height, 1), frame, picture, fit.numbers, fit.width, fit.height,
-        fit.pix_fmt == "nv12", width, height, *fit.box,
-    )  # fmt: skip
-    return host.as_float(picture, fit.out)
+def noise(fit: Fit, seed: int = 0) -> np.ndarray[Any, Any]:
+    shape = (fit.height * 3 // 2, fit.width)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def by_kernel(frames: np.ndarray[Any, Any], fit: Fit) -> np.ndarray[Any, Any]:
+    with host.processor() as gpu:
+        return host.as_float(PlanesKernel(fit)(gpu.array(frames), None, 0))
 
 
 SIZES = [
@@ -47,32 +49,43 @@ def test_the_kernel_gives_what_its_twin_gives(
     pix_fmt: str, source: tuple[int, int], size: tuple[int, int]
 ) -> None:
     fit = Fit(*source, size, pix_fmt)
-    frame = frame_of(fit)
+    frame = noise(fit)
     found, wanted = by_kernel(frame, fit), planes_twin(frame, fit)
     assert np.abs(found - wanted).max() < 0.1 * LEVEL
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([None, "bt601", "bt709"]),
+    st.sampled_from([None, "full", "limited"]),
+)
+def test_of_any_size_and_colour(
+    halves: tuple[int, int], size: tuple[int, int], pix_fmt: str, space: Any, span: Any
+) -> None:
+    fit = Fit(2 * halves[0], 2 * halves[1], size, pix_fmt, space, span, pad=(114, 3, 255))
+    frame = noise(fit)
+    assert np.abs(by_kernel(frame, fit) - planes_twin(frame, fit)).max() < 0.1 * LEVEL
+
+
+def test_a_batch_is_each_of_its_frames() -> None:
+    fit = Fit(66, 34, (31, 40), "yuv420p")
+    frames = np.stack([noise(fit, seed) for seed in range(3)])
+    batch = by_kernel(frames, fit)
+    for frame, picture in zip(frames, batch, strict=True):
+        assert (by_kernel(frame, fit) == picture).all()
 
 
 @pytest.mark.parametrize("out", ["float16", "bfloat16"])
 @pytest.mark.parametrize("color", [("bt601", "full"), ("bt709", "limited"), (None, None)])
 def test_every_type_and_colour_is_stored_to_the_last_bit(out: Any, color: Any) -> None:
-    fit = Fit(
-        64,
-        48,
-        (40, 40),
-        "nv12",
-        *color,
-        scale=(0.017, 0.0175, 0.0174),
-        shift=(-2, -2, -1.8),
-        out=out,
-    )
+    scale, shift = (0.017, 0.0175, 0.0174), (-2, -2, -1.8)
+    fit = Fit(64, 48, (40, 40), "nv12", *color, scale=scale, shift=shift, out=out)
     frame = frame_of(fit)
     found, wanted = by_kernel(frame, fit), planes_twin(frame, fit)
-    step = (
-        np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float32)
-        if out == "float16"
-        else (np.maximum(np.abs(wanted), 1e-3) * 2**-7)
-    )
-    assert (np.abs(found - wanted) <= step + 0.1 * LEVEL).all()
+    assert (np.abs(found - wanted) <= host.step_of(wanted, out) + 0.001 * LEVEL).all()
     assert np.mean(found != wanted) < 0.01, "but for values on the edge they are the same bits"
 
 
@@ -83,6 +96,8 @@ def test_bars_are_black_after_normalisation() -> None:
     for channel, black in enumerate((-1.0, -2.0, -3.0)):
         assert (picture[channel, :12] == black).all()
         assert (picture[channel, 20:] == black).all()
+    grey = Fit(64, 16, (32, 32), pad=(114, 114, 114), shift=(0.5,) * 3)
+    assert np.allclose(by_kernel(frame_of(grey), grey)[:, 20:], 114 / 255 + 0.5)
 
 
 @pytest.mark.parametrize("colorspace", ["bt601", "bt709"])
@@ -123,6 +138,24 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         Fit(**({"width": 64, "height": 48, "size": (32, 32)} | wrong))
 
 
+@pytest.mark.parametrize(
+    ("frames", "pictures", "told"),
+    [
+        ((71, 64), (3, 32, 32), r"frames: \[71, 64\] uint8 came, \[72, 64\] uint8 is wanted"),
+        ((72, 64), (3, 32, 31), r"pictures: \[3, 32, 31\] float32 came"),
+        ((2, 72, 64), (3, 32, 32), r"\[2, 3, 32, 32\] float32 is wanted"),
+    ],
+)
+def test_arrays_that_do_not_fit_never_reach_a_kernel(
+    frames: tuple[int, ...], pictures: tuple[int, ...], told: str
+) -> None:
+    with host.processor() as gpu:
+        kernel = PlanesKernel(Fit(64, 48, (32, 32)))
+        with pytest.raises(ValueError, match=told):
+            kernel(gpu.room(frames, "uint8"), gpu.room(pictures, "float32"), 0)
+        assert not gpu.launches
+
+
 def test_bytes_are_those_read_and_written() -> None:
     assert Fit(1920, 1080, (192, 192), out="float16").bytes_moved() == 3_110_400 + 3 * 192 * 192 * 2
 
@@ -134,13 +167,12 @@ def test_on_a_gpu_it_gives_what_its_twin_gives(pix_fmt: str, out: Any) -> None:
     import torch
 
     fit = Fit(1280, 720, (192, 192), pix_fmt, out=out)
-    frame = frame_of(fit)
-    picture = torch.empty(3, 192, 192, dtype=getattr(torch, out), device="cuda")
+    frames = np.stack([frame_of(fit, seed) for seed in range(3)])
     stream = torch.cuda.Stream()
-    given = torch.from_numpy(frame).cuda()
+    given = torch.from_numpy(frames).cuda()
     torch.cuda.synchronize()
-    PlanesKernel(fit)(given, picture, stream.cuda_stream)
+    pictures = PlanesKernel(fit)(given, None, stream.cuda_stream)
     stream.synchronize()
-    found = picture.float().cpu().numpy()
-    step = 2.0**-8 if out == "bfloat16" else 2.0**-11 if out == "float16" else 0.0
-    assert np.abs(found - planes_twin(frame, fit)).max() < 0.1 * LEVEL + step
+    for frame, picture in zip(frames, pictures.float().cpu().numpy(), strict=True):
+        wanted = planes_twin(frame, fit)
+        assert (np.abs(picture - wanted) <= host.step_of(wanted, out) + 0.1 * LEVEL).all()

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from operators.kernels import launching
-from operators.kernels.launching import OUT_BYTES, VARIANTS, rounded, source
+from operators.kernels.launching import (
+    OUT_BYTES,
+    VARIANTS,
+    On,
+    Out,
+    launch,
+    memory_of,
+    rounded,
+    source,
+)
 from tests.operators.kernels import host
 
-KERNELS = ("crop", "overlay", "paste", "planes", "watermark")
+KERNELS = ("colours", "crop", "overlay", "paste", "planes", "watermark")
 FOLDER = Path(launching.__file__).parent
-ARCHITECTURES = ("sm_80", "sm_90") if host.NVCC else ()
+# Whoever is here to compile: a C++ compiler always, CUDA's own for each architecture where it is.
+TOOLS = ("c++", *(("sm_80", "sm_90") if host.NVCC else ()))
+TYPED = ("crop", "planes")  # these write what OUT says
 
 
 def test_every_source_is_tested() -> None:
@@ -28,20 +40,33 @@ def test_the_kernel_of_a_source_has_its_name(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_nvcc_takes_every_kernel(architecture: str, tmp_path: Path) -> None:
-    assert host.NVCC
+@pytest.mark.parametrize("tool", TOOLS)
+def test_compilers_take_every_kernel(tool: str, tmp_path: Path) -> None:
     for name in KERNELS:
-        path = tmp_path / f"{name}.cu"
-        path.write_text(source(name))
-        done = subprocess.run(
-            [host.NVCC, f"-arch={architecture}", "-std=c++17", "-DOUT=1", "--cubin",
-             "-Werror=all-warnings", "-diag-suppress=177",  # shared functions that it does not need
-             "-o", str(tmp_path / f"{name}.cubin"), str(path)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / f"{name}.cubin").stat().st_size > 1000
+        for out, number in VARIANTS.items():
+            if name not in TYPED and number:
+                continue
+            if tool == "c++":
+                assert (
+                    len(host.library(name, out)[1])
+                    == host.parameters_of(source(name), name).count(",") + 1
+                )
+            else:
+                _nvcc(tool, number, name, tmp_path)
+
+
+def _nvcc(architecture: str, out: int, name: str, folder: Path) -> None:
+    assert host.NVCC
+    path, made = folder / f"{name}.cu", folder / f"{name}{out}.cubin"
+    path.write_text(source(name))
+    done = subprocess.run(
+        [host.NVCC, f"-arch={architecture}", "-std=c++17", f"-DOUT={out}", "--cubin",
+         "-Werror=all-warnings", "-diag-suppress=177",  # shared functions that it does not need
+         "-o", str(made), str(path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert made.stat().st_size > 1000
 
 
 def test_rounding_is_that_of_the_types() -> None:
@@ -58,7 +83,7 @@ def test_rounding_is_that_of_the_types() -> None:
 
 
 @pytest.mark.parametrize("out", ["float16", "bfloat16"])
-def test_bits_are_made_as_the_types_want(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits_are_made_as_the_types_want(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kind of number, through the functions that all kernels store with."""
     code = source("watermark").split("extern")[0] + (
         'extern "C" __global__ void stored(const float* from, out_t* to, int n) {\n'
@@ -76,12 +101,61 @@ def test_bits_are_made_as_the_types_want(out: str, monkeypatch: pytest.MonkeyPat
     values = np.concatenate(
         [bits[~np.isnan(bits)], edges, ordinary, np.array([np.nan], np.float32)]
     )
-    made = host.stored(values.shape, out)
-    host.run("stored", out, (len(values), 1, 1), values, made, len(values))
-    found, wanted = host.as_float(made, out), rounded(values, out)  # type: ignore[arg-type]
+    with host.processor() as gpu:
+        made = gpu.room(values.shape, out)
+        launch("stored", (len(values), 1, 1), (gpu.array(values), made, len(values)), On(0), out)
+    found, wanted = host.as_float(made), rounded(values, out)
     assert np.array_equal(found[:-1], wanted[:-1])
     assert np.isnan(found[-1])
     if out == "float16":
         with np.errstate(over="ignore"):
             own = values[:-1].astype(np.float16)
-        assert np.array_equal(made.view(np.float16)[:-1], own)
+        assert np.array_equal(made.numbers.view(np.float16)[:-1], own)
+
+
+class Spoken:
+    """What another library's array says of itself."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.__cuda_array_interface__ = dict(array.__array_interface__) | {"version": 3}
+
+
+def test_arrays_of_other_libraries_are_taken() -> None:
+    array = np.zeros((3, 4), np.int16)
+    seen = memory_of(Spoken(array))
+    assert seen == (array.ctypes.data, (3, 4), "int16")
+    packed = Spoken(array)
+    packed.__cuda_array_interface__["strides"] = (8, 2)
+    assert memory_of(packed) == seen
+    assert memory_of(Spoken(np.zeros((), np.uint8))).shape == ()
+
+
+def test_arrays_that_a_kernel_cannot_read_are_refused() -> None:
+    import torch
+
+    with pytest.raises(ValueError, match="an array on cpu"):
+        memory_of(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"\(4, 3\) that is not contiguous"):
+        memory_of(Spoken(np.zeros((3, 4), np.int16).T))
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16"])
+def test_memory_on_a_gpu_is_what_its_library_says(dtype: str) -> None:
+    import cupy
+    import torch
+
+    tensor = torch.zeros(2, 5, dtype=getattr(torch, dtype), device="cuda")
+    assert memory_of(tensor) == (tensor.data_ptr(), (2, 5), dtype)
+    with pytest.raises(ValueError, match="not contiguous"):
+        memory_of(tensor.T)
+    if dtype != "bfloat16":
+        array = cupy.zeros((2, 5), dtype)
+        assert memory_of(array) == (array.data.ptr, (2, 5), dtype)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_compiler_of_the_machine_takes_every_kernel(name: str) -> None:
+    for out in VARIANTS if name in TYPED else ("float32",):
+        assert launching._function(name, out, 0).max_threads_per_block >= 256

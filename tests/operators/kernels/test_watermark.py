@@ -24,12 +24,10 @@ def luma_of(width: int, height: int) -> Any:
 
 
 def by_kernel(luma: Any, mark: Mark) -> Any:
-    made, (height, width) = luma.copy(), luma.shape
-    host.run(
-        "watermark", "float32", (width, height, 1), made, mark.bits, mark.pattern,
-        len(mark.bits), width, height, mark.side_px, float(mark.strength),
-    )  # fmt: skip
-    return made
+    with host.processor() as gpu:
+        made = gpu.array(luma)
+        watermark(made, gpu.array(mark.bits), gpu.array(mark.pattern), mark, On(0))
+        return made.numbers
 
 
 @pytest.mark.parametrize("size", [(64, 48), (65, 50), (8, 8), (7, 9), (1, 1), (200, 3)])
@@ -52,7 +50,8 @@ def test_the_bits_can_be_read_again() -> None:
     "wrong",
     [
         {"bits": np.array([0, 1], np.int8)}, {"bits": np.array([], np.int8)},
-        {"bits": np.array([1.0, -1.0])}, {"pattern": np.ones((2, 3), np.int8)},
+        {"bits": np.array([1.0, -1.0])}, {"bits": np.ones((2, 2), np.int8)},
+        {"pattern": np.ones((2, 3), np.int8)},
         {"strength": 0.0}, {"strength": float("nan")}, {"strength": 65.0},
     ],
 )  # fmt: skip
@@ -60,6 +59,15 @@ def test_marks_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     good = {"bits": np.ones(2, np.int8), "pattern": np.ones((2, 2), np.int8), "strength": 1.0}
     with pytest.raises(ValueError, match=r"int8|pattern of shape|strength of"):
         Mark(**(good | wrong))
+
+
+def test_arrays_that_do_not_fit_never_reach_a_kernel() -> None:
+    mark = mark_of()
+    with host.processor() as gpu:
+        luma, pattern = gpu.array(luma_of(16, 16)), gpu.array(mark.pattern)
+        with pytest.raises(ValueError, match=r"bits: \[5\] int8 came, \[7\] int8 is wanted"):
+            watermark(luma, gpu.array(mark.bits[:5]), pattern, mark, On(0))
+        assert not gpu.launches
 
 
 def test_bytes_are_its_luma_twice() -> None:
