@@ -14,7 +14,7 @@ import torch
 from bench.common import significant
 from bench.gpu.timing import copy_bandwidth, device_ms, gigabytes_per_second
 from bench.result import Bar, at_least
-from operators.kernels import overlay, paste, watermark
+from operators.kernels import colours, overlay, paste, watermark
 from operators.kernels.crop import CropKernel, Squares
 from operators.kernels.launching import On
 from operators.kernels.planes import Fit, PlanesKernel
@@ -44,7 +44,7 @@ def _cases(width: int, height: int) -> dict[str, Case]:
     return {
         "planes": _planes(frames, width, height),
         "crop": _crop(frames[0], width, height),
-        "paste": _paste(width, height),
+        **_paste(width, height),
         "overlay": _overlay(frames[0], width, height),
         "watermark": _watermark(frames[0][:height]),
     }
@@ -54,12 +54,7 @@ def _planes(frames: torch.Tensor, width: int, height: int) -> Case:
     fit = Fit(width, height, (640, 640), out="float16")
     pictures = torch.empty(FRAMES, 3, 640, 640, dtype=torch.float16, device="cuda")
     prepare, stream = PlanesKernel(fit), _here().stream
-
-    def work() -> None:
-        for frame, picture in zip(frames, pictures, strict=True):
-            prepare(frame, picture, stream)
-
-    return work, FRAMES * fit.bytes_moved()
+    return lambda: prepare(frames, pictures, stream), FRAMES * fit.bytes_moved()
 
 
 def _crop(frame: torch.Tensor, width: int, height: int) -> Case:
@@ -71,13 +66,23 @@ def _crop(frame: torch.Tensor, width: int, height: int) -> Case:
     return lambda: cut(frame, matrices, crops, stream), squares.bytes_moved(matrices)
 
 
-def _paste(width: int, height: int) -> Case:
+def _paste(width: int, height: int) -> dict[str, Case]:
     rgb = torch.randint(0, 255, (height, width, 3), dtype=torch.uint8).cuda()
     places = paste.Places(width, height, 256, _square(400, 500, 250, 256)[None])
     patches = torch.randint(0, 255, (1, 256, 256, 3), dtype=torch.uint8).cuda()
     masks = torch.full((1, 256, 256), 200, dtype=torch.uint8, device="cuda")
-    colours, on = torch.tensor([[1.0, 0.0] * 3], device="cuda"), _here()
-    return lambda: paste.paste(rgb, patches, masks, places, colours, on), places.bytes_moved()
+    moved, on = torch.tensor([[1.0, 0.0] * 3], device="cuda"), _here()
+    transfer = colours.ColoursKernel(1)
+    return {
+        "paste": (
+            lambda: paste.paste(rgb, patches, masks, places, moved, on),
+            places.bytes_moved(),
+        ),
+        "colours": (
+            lambda: transfer(rgb, patches, masks, places, moved, on.stream),
+            colours.bytes_moved(places),
+        ),
+    }
 
 
 def _overlay(frame: torch.Tensor, width: int, height: int) -> Case:

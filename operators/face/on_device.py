@@ -7,6 +7,7 @@ they are. The host waits for it once per batch: records are made of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,13 +163,7 @@ class DeviceTower:
     def _encode(self, faces: Sequence[tuple[Frame, Track]]) -> tuple[F16, F32]:
         """(features [n, 1 + N, dim], mean spread of the channels in levels [n])."""
         torch, stream, device = self._torch, self._gpu.stream, self._gpu.device
-        shape = (len(faces), 3, self.size_px, self.size_px)
-        crops = device.empty(shape, "float32", stream)
-        for row, (frame, track) in enumerate(faces):
-            square = face_square(track.points)
-            assert square is not None
-            matrices = square_matrix(square, self.size_px)[None]
-            self._kernel_for(frame)(frame.data.array, matrices, crops[row : row + 1], stream.handle)
+        crops = self._cut(faces)
         found = self._net(crops)
         joined = torch.cat([found.pooled[:, None], found.patches_value], 1)
         scale = torch.tensor(self._scale, device=crops.device)[:, None, None]
@@ -181,6 +176,26 @@ class DeviceTower:
         )
         features = host[:, :-1].reshape(len(faces), *self._shape).astype(np.float16)
         return features, np.array(host[:, -1])
+
+    def _cut(self, faces: Sequence[tuple[Frame, Track]]) -> Any:
+        """[n, 3, S, S], normalised: a launch for all faces of a frame."""
+        stream = self._gpu.stream
+        shape = (len(faces), 3, self.size_px, self.size_px)
+        crops = self._gpu.device.empty(shape, "float32", stream)
+        row = 0
+        for _, group in groupby(faces, key=lambda face: id(face[0])):
+            own = list(group)
+            frame, matrices = own[0][0], np.stack([self._matrix(track) for _, track in own])
+            rows = crops[row : row + len(own)]
+            self._kernel_for(frame)(frame.data.array, matrices, rows, stream.handle)
+            row += len(own)
+        return crops
+
+    def _matrix(self, track: Track) -> npt.NDArray[np.float64]:
+        """Frame pixels -> pixels of the face's square."""
+        square = face_square(track.points)
+        assert square is not None
+        return square_matrix(square, self.size_px)
 
     def _features_of_nothing(self) -> tuple[int, ...]:
         """[1 + N, dim]; and the first face does not pay for warming up."""
