@@ -13,7 +13,7 @@ from msgspec import Meta
 from engine import Config, OpContext, Operator
 from operators.face.records import Face
 from operators.face.verdicts import Verdict
-from operators.ports import Video
+from operators.ports import AnyVideo, Video
 
 FACES = tuple(
     Face(box=(left, 120.0, left + 180.0, 340.0), score=0.9, points=())
@@ -60,7 +60,7 @@ class AgeSink(Operator[AgeSinkConfig]):
         self._notes = array("q")
         self._path = ctx.output_path(self.config.path)
 
-    def process(self, frames: Video) -> None:
+    def process(self, frames: AnyVideo) -> None:
         now_ns = self._ctx.clock.now_ns()
         self._notes.append(now_ns)
         self._notes.append(now_ns - frames.stamp.capture_ns)

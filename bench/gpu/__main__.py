@@ -30,7 +30,9 @@ PARTS = {
     "tests": "the tests marked needs_cuda, none of them skipped",
     "kernels": "each fused kernel: time, bytes moved, share of the memory's speed",
     "engines": "every shipped network: eager, and every backend that there is",
+    "replay": "captured graphs beside single launches, every network",
     "overlap": "nodes on streams of their own: the graph's time by its slowest node's",
+    "streams": "cameras of 1080p at 30 fps until it does not keep up; needs PyAV there",
 }
 PART_S = 240.0  # at most for one part
 ALL_S = 600.0  # for all: no part begins behind it

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.gpu import __main__ as gpu
+from bench.gpu import streams
 from bench.gpu.__main__ import EXIT_NO_GPU, Outcome, main, run_parts
 from bench.gpu.tests import counts
 from bench.result import Bar, decode
+from engine.check import check
 from engine.errors import DeviceError
 
 GOOD = Outcome({"copies_gbps": 4000.0}, (Bar("ratio", "<= 1.15", 1.1, True),))
@@ -89,3 +91,18 @@ def test_what_the_tests_said_is_counted(last: str, found: tuple[int, ...]) -> No
 def test_a_part_that_ends_without_a_result_is_no_figure() -> None:
     with pytest.raises(ValueError, match="ended with 2 and no result"):
         gpu.run_process("no-such-part", 50.0)
+
+
+def test_the_graph_of_the_streams_is_right_without_a_gpu() -> None:
+    """`check` asks no device: what is wrong with the graph shows here, not on a rented machine."""
+    plan = check(streams.graph("clip.mp4", 3))
+    on_gpu = [node.name for node in plan.nodes.values() if node.device == "cuda:0"]
+    assert sorted(on_gpu) == ["camera", "detect", "encode"]
+    assert len(plan.nodes["camera"].streams) == 3
+    assert {edge.link for edge in plan.edges if edge.consumer in on_gpu} == {"inproc"}
+
+
+def test_every_part_is_a_module() -> None:
+    folder = Path(gpu.__file__).parent
+    for name in gpu.PARTS:
+        assert "def run() ->" in (folder / f"{name}.py").read_text()
