@@ -33,7 +33,10 @@ class DeviceScope:
             with self.stream.use():
                 result = process()
         except Exception as error:
-            raise self.device.explained(error) from error
+            told = self.device.explained(error)
+            if told is error:
+                raise
+            raise told from error
         ready = self.stream.record()
         marked: T = self._marked(result, ready)
         return marked

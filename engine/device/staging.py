@@ -39,7 +39,9 @@ class StagingRing:
             raise ValueError(f"a ring has 1 slot or more, not {limit}")
         self._device = device
         self._limit = limit
-        self._lock = threading.Lock()
+        # Taken twice by one thread when the garbage collector, run by an allocation under it, finds
+        # an array of ours that is gone.
+        self._lock = threading.RLock()
         self._idle: list[_Slot] = []  # oldest use first
         self._made = 0
 

@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from engine.device import graphs, ipc, scope, staging, streams
+from engine.device.interface import U8
 from engine.device.simulated import OrderingError, SimulatedDevice
 from tests.engine.device.scenarios import SCENARIOS, Scenario, picture
 
@@ -133,3 +134,30 @@ def test_pageable_memory_is_refused() -> None:
     target = device.empty((4, 6), "float32", stream)
     with pytest.raises(OrderingError, match="not page-locked"):
         device.upload(picture(1), target, stream)
+
+
+def test_arrays_may_die_while_the_ring_allocates() -> None:
+    """The garbage collector runs where memory is asked for, also under the ring's lock."""
+    held: list[object] = []
+
+    class Collecting(SimulatedDevice):
+        def pinned(self, nbytes: int) -> U8:
+            held.clear()
+            return super().pinned(nbytes)
+
+    device = Collecting()
+    stream = device.stream(0)
+    sent = staging.StagingRing(device).upload(picture(1), stream)
+    rim = staging.StagingRing(device, 1)
+    held.append(rim.download(sent, stream, "float32"))
+    again = rim.download(sent, stream, "float32")
+    assert held == []
+    assert (again == picture(1)).all()
+
+
+def test_what_a_library_raises_comes_through_as_it_is() -> None:
+    device = SimulatedDevice()
+    node = scope.DeviceScope(device, device.stream(0))
+    with pytest.raises(ValueError, match="no") as caught:
+        node.call(lambda: int("no"), [])
+    assert caught.value.__cause__ is None
