@@ -9,6 +9,8 @@ from engine.device.engines import EngineStore
 from engine.device.networks import network_names
 from engine.device.report import Candidate, Precision
 
+NONE = "no engine built: by its file's own runtime, or by torch eager"
+
 
 class Chosen(msgspec.Struct):
     """What `auto` wrote down."""
@@ -28,9 +30,8 @@ def network_findings(store: EngineStore | None = None) -> list[Finding]:
         payload = entry.path.read_bytes()[-header.payload_bytes :]
         where = f"{header.key.threads} threads" if header.key.threads else header.key.machine.name
         told[header.label].append(_said(msgspec.json.decode(payload, type=Chosen), where))
-    none = "no engine: runs by its file's own runtime or by torch; `frameloom engines build "
     return [
-        Finding(f"network {name}", "ok", "; ".join(choices) or f"{none}{name}`")
+        Finding(f"network {name}", "ok", "; ".join(choices) or NONE)
         for name, choices in told.items()
     ]
 

@@ -13,7 +13,7 @@ from engine import Config, Frame, OpContext, Operator, Record, Stamp
 from operators.events import Event, event_frame
 from operators.face.records import Box, Track
 from operators.face.verdicts import Outcome, Verdict
-from operators.ports import Events, Video
+from operators.ports import AnyVideo, Events
 
 
 class FaceEventsConfig(Config, frozen=True):
@@ -65,7 +65,7 @@ class FaceEvents(Operator[FaceEventsConfig]):
     def open(self, ctx: OpContext) -> None:
         self._present = ctx.per_stream(lambda _: dict[int, Presence]())
 
-    def process(self, frames: Video) -> list[Events] | None:
+    def process(self, frames: AnyVideo) -> list[Events] | None:
         """At most one event frame: all events of this moment; None when nothing happened."""
         stamp = frames.stamp
         present = self._present[stamp.stream_id]
