@@ -30,6 +30,10 @@ class DeviceError(EngineError, RuntimeError):
     """A node asked for a device that it cannot have. The engine never falls back silently."""
 
 
+class DeviceLostError(DeviceError):
+    """A kernel broke the device's context: every later call of this process would fail too."""
+
+
 class CompileError(DeviceError):
     """A model cannot be compiled as asked, or what came out is not the model.
 

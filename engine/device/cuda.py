@@ -13,7 +13,7 @@ import torch
 
 from engine.device import driver
 from engine.device.interface import U8, Replay
-from engine.errors import OperatorError
+from engine.errors import DeviceLostError, OperatorError
 
 cuda: Any = torch.cuda  # its types are not declared everywhere
 
@@ -175,9 +175,17 @@ class CudaDevice:
     def open_event(self, handle: bytes) -> CudaSharedEvent:
         return CudaSharedEvent(cuda.Event.from_ipc_handle(self.raw, handle), handle)
 
+    def _answers(self) -> bool:
+        """Whether the context still works: an error of a kernel stays with it for good."""
+        try:
+            cuda.synchronize(self.raw)
+        except RuntimeError:  # torch.AcceleratorError where torch is new enough
+            return False
+        return True
+
     def explained(self, error: Exception) -> Exception:
         if not isinstance(error, torch.OutOfMemoryError):
-            return error
+            return error if self._answers() else DeviceLostError(f"{self.name} is lost: {error}")
         free, total = cuda.mem_get_info(self.raw)
         return OperatorError(
             "GPU_OUT_OF_MEMORY",

@@ -35,5 +35,8 @@ class LaneHost(Host, Protocol):
     def node_failed(self, node: str, stream_id: str, error: BaseException, detail: str) -> None:
         """A node, or one stream of a source, gave up."""
 
+    def device_lost(self, node: str, stream_id: str, error: BaseException) -> None:
+        """This process can use its GPU no more: it ends, the supervisor starts another."""
+
     def lane_ended(self, lane: Any) -> None:
         """Called by a lane as the last thing it does."""

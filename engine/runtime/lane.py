@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from engine.contract import Operator
-from engine.errors import DeviceError, OperatorError
+from engine.errors import DeviceError, DeviceLostError, OperatorError
 from engine.frame import Frame, Signal, StreamEnd, Watermark
 from engine.plan import PlannedNode
 from engine.runtime.circuit import Circuit
@@ -136,6 +136,8 @@ class NodeLane(threading.Thread):
             result = self.ctx.run(process, work.all_frames())
             self._outlets_of(work, result)
             self._retry_ns = FIRST_RETRY_NS
+        except DeviceLostError as error:
+            self._host.device_lost(self.node.name, work.newest.stamp.stream_id, error)
         except (OperatorError, DeviceError) as error:
             self._give_up(error, work, now_ns)
         except BaseException as error:  # noqa: BLE001  also SystemExit: the stream goes on

@@ -7,6 +7,8 @@ from msgspec import Struct, field, msgpack
 from engine.plan import Plan
 from engine.telemetry.stats import EdgeStats, NodeStats, RunEvent, WorkerStats
 
+DEVICE_LOST_STATUS = 75  # with this a worker ends that can use its GPU no more
+
 
 class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Base of all control messages."""

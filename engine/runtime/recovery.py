@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from engine.plan import Plan
+from engine.runtime.messages import DEVICE_LOST_STATUS
 from engine.runtime.processes import WorkerState
 
 FIRST_BACKOFF_NS = 100_000_000
 LONGEST_BACKOFF_NS = 30_000_000_000
 CALM_NS = 60_000_000_000  # a worker that held this long starts with a clean record
 MOST_DEATHS = {"file": 1, "live": 8}  # without calm between them; at the next one it is given up
+
+
+def how_it_ended(status: int) -> str:
+    """A worker's exit status in words; negative for a signal."""
+    if status == DEVICE_LOST_STATUS:
+        return "left because its GPU failed (DEVICE_LOST)"
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
 
 
 class Recovery:

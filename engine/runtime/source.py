@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from engine.contract import Operator
-from engine.errors import EndOfStream, OperatorError
+from engine.errors import DeviceLostError, EndOfStream, OperatorError
 from engine.frame import Discontinuity, Frame, StreamEnd
 from engine.plan import PlannedNode
 from engine.runtime.context import LaneContext
@@ -110,6 +110,8 @@ class SourceLane(threading.Thread):
                 stream.retry_ns = FIRST_RETRY_NS
         except EndOfStream:
             self._end(stream, None)
+        except DeviceLostError as error:
+            self._host.device_lost(self.node.name, stream.stream_id, error)
         except OperatorError as error:
             self._recover(stream, error, permanent=error.permanent)
         except BaseException as error:  # noqa: BLE001  one camera must not take the others with it

@@ -24,7 +24,7 @@ from engine.runtime.control import ControlSocket
 from engine.runtime.freshness import Freshness
 from engine.runtime.ledger import Ledger
 from engine.runtime.processes import Forkserver, WorkerState, kill
-from engine.runtime.recovery import Recovery
+from engine.runtime.recovery import Recovery, how_it_ended
 from engine.runtime.rundir import make_run_dir
 from engine.telemetry.stats import RunEvent, RunSnapshot
 from engine.transport.slab import sweep_stale_slabs
@@ -341,14 +341,13 @@ class Run:
         if state.phase in ("done", "failed"):
             self._ledger.left(state.name, "stopped" if state.phase == "done" else "failed")
             return
-        how = f"killed by signal {-status}" if status < 0 else f"exited with status {status}"
         self._ledger.died(state.name)
         self._freshness.forget(state.name)
         sweep_stale_slabs()
         reason = None
         if self._going and self._stop_at_ns is None:
             reason = self._recovery.plan_restart(state, self._clock.now_ns())
-        told = f"worker '{state.name}' was {how}"
+        told = f"worker '{state.name}' {how_it_ended(status)}"
         if state.start_at_ns is None:
             state.phase = "failed"
             self._ledger.left(state.name, "failed")

@@ -42,6 +42,7 @@ from engine.transport.link import Inbox
 from engine.transport.outbox import Outbox
 
 HEARTBEAT_S = 0.25
+LAST_WORDS_S = 0.05  # for the I/O thread to say why the process ends
 SWITCH_INTERVAL_S = 0.0005  # a lane that has work must not wait 5 ms for the GIL
 
 
@@ -126,6 +127,12 @@ class Worker:
 
     def node_failed(self, node: str, stream_id: str, error: BaseException, detail: str) -> None:
         self._send(m.NodeFailed(failure(node, stream_id, error, detail)))
+
+    def device_lost(self, node: str, stream_id: str, error: BaseException) -> None:
+        """Without closing anything: that would call the device, and wait for it."""
+        self.report("DEVICE_LOST", node, stream_id, str(error))
+        time.sleep(LAST_WORDS_S)
+        os._exit(m.DEVICE_LOST_STATUS)
 
     def lane_ended(self, lane: NodeLane | SourceLane) -> None:
         self._ended.put(lane)

@@ -7,16 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
 from engine import Caps, Frame, rescale_pts
 from operators.records import Packet
+from operators.sinks._encoders import X264, Nvenc
 from operators.sinks._fragments import WholeWrites, keep_whole_fragments
-
-if TYPE_CHECKING:
-    from av import VideoFrame
 
 # FFmpeg's numbers for the matrix and the range of a picture.
 MATRIX = {"bt709": 1, "bt601": 6}
@@ -48,12 +46,15 @@ class Recording:
     `audio_wait_ms` of pictures have: until then encoded packets are held in memory.
     """
 
-    def __init__(self, path: Path, first: Frame, settings: Settings, report: Report) -> None:
+    def __init__(
+        self, path: Path, first: Frame, settings: Settings, encoder: X264 | Nvenc, report: Report
+    ) -> None:
         import av
 
         self.path = path
         self.size = (first.caps.width, first.caps.height)
         self._settings = settings
+        self._encoder = encoder
         self._report = report
         self._said: set[str] = set()
         self._first_ns = first.stamp.pts_ns
@@ -77,14 +78,15 @@ class Recording:
 
         settings = self._settings
         stream: Any = self._output.add_stream(
-            "libx264",
+            self._encoder.name,
             rate=Fraction(settings.fps).limit_denominator(1001),
-            options={"preset": settings.preset, "crf": str(settings.crf)},
+            options=self._encoder.options(settings),
             width=(caps.width or 0) & ~1,
             height=(caps.height or 0) & ~1,
             time_base=self._time_base,
         )
         codec = stream.codec_context
+        codec.pix_fmt = self._encoder.pix_fmt
         codec.flags |= Flags.bitexact | Flags.frame_duration
         codec.thread_count = settings.threads
         codec.gop_size = max(1, round(settings.fps * settings.keyframe_ms / 1000))
@@ -105,9 +107,9 @@ class Recording:
         if self._last_pts is not None:
             self._step = pts - self._last_pts
         self._last_pts = pts
-        picture = _picture(frame)
+        picture = self._encoder.picture(frame)
         picture.pts, picture.time_base, picture.duration = pts, self._time_base, self._step
-        self._held.extend(self._video.codec_context.encode(picture))
+        self._held.extend(self._encoder.encode(self._video.codec_context, picture))
         waited_ns = frame.stamp.pts_ns - self._first_ns
         if not self._started and waited_ns >= self._settings.audio_wait_ms * 1_000_000:
             self._start()
@@ -137,7 +139,7 @@ class Recording:
     def finish(self) -> None:
         """Write what is left and end the file."""
         if self._last_pts is not None:
-            self._held.extend(self._video.codec_context.encode(None))
+            self._held.extend(self._encoder.encode(self._video.codec_context, None))
             self._start()
             self._flush()
         self._output.close()
@@ -211,20 +213,3 @@ def _mux_options(settings: Settings) -> dict[str, str]:
         "max_interleave_delta": str(settings.fragment_ms * 1000),
         "avoid_negative_ts": "disabled",
     }
-
-
-def _picture(frame: Frame) -> VideoFrame:
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    caps = frame.caps
-    if caps.pix_fmt == "yuv420p":
-        return av.VideoFrame.from_numpy_buffer(frame.data, format="yuv420p")
-    height, width = (caps.height or 0) & ~1, (caps.width or 0) & ~1
-    data = frame.data if caps.pix_fmt == "nv12" else frame.data[:height, :width]
-    bt709 = caps.colorspace == "bt709"
-    return av.VideoFrame.from_ndarray(data, format=caps.pix_fmt or "rgb24").reformat(
-        format="yuv420p",
-        dst_colorspace=Colorspace.ITU709 if bt709 else Colorspace.ITU601,
-        dst_color_range=ColorRange.MPEG,
-    )

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from engine import Config, Frame, OpContext, Operator, OperatorError
-from operators.ports import AudioPackets, Video
+from operators.ports import AudioPackets, NodeVideo
+from operators.sinks._encoders import X264, Nvenc
 from operators.sinks._files import disk_errors, fill_in, reserve
 from operators.sinks._recording import HELD_PACKETS, Recording, Settings
 
@@ -59,11 +60,12 @@ class Mp4SinkConfig(Config, frozen=True):
 class Mp4Sink(Operator[Mp4SinkConfig]):
     """One file per stream, a further one whenever the stream breaks or changes its size.
 
-    Pictures are encoded with x264, audio packets muxed untouched. The same frames and thread count
-    give the same bytes.
+    Pictures are encoded with x264, on a GPU with NVENC; audio packets are muxed untouched. With
+    x264 the same frames and thread count give the same bytes.
     """
 
     preload = ("av",)
+    devices = ("cpu", "cuda")
 
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx
@@ -77,10 +79,11 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
             audio_wait_ms=config.audio_wait_ms,
             threads=ctx.threads,
         )
+        self._encoder = _encoder(ctx)
         self._recordings: dict[str, Recording] = {}
         self._early: dict[str, deque[Frame]] = {}  # sound from before the first picture
 
-    def process(self, frames: Video | None, audio: AudioPackets | None) -> None:
+    def process(self, frames: NodeVideo | None, audio: AudioPackets | None) -> None:
         """One of both at a time, in the order of their pts."""
         if frames is not None:
             self._picture(frames)
@@ -136,7 +139,7 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
         wanted = self._ctx.output_path(fill_in(self.config.path, stream_id))
         with disk_errors(self._ctx.node, wanted):
             path = reserve(wanted)
-            recording = Recording(path, frame, self._settings, self._ctx.report)
+            recording = Recording(path, frame, self._settings, self._encoder, self._ctx.report)
         self._recordings[stream_id] = recording
         early = self._early.pop(stream_id, None)
         if early:
@@ -155,3 +158,12 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
         kept = {name: one for name, one in self._recordings.items() if one is not failed}
         self._recordings = kept  # first: nothing may be written into it any more
         failed.abandon()
+
+
+def _encoder(ctx: OpContext) -> X264 | Nvenc:
+    """The one of the node's device; one that cannot work there is an error, at once."""
+    if ctx.gpu is None:
+        return X264()
+    nvenc = Nvenc()
+    nvenc.try_out(ctx.device)
+    return nvenc

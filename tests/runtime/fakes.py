@@ -149,6 +149,9 @@ class FakeHost:
     def node_failed(self, node: str, stream_id: str, error: Exception, detail: str) -> None:
         self.failures.append((node, stream_id, str(error)))
 
+    def device_lost(self, node: str, stream_id: str, error: BaseException) -> None:
+        raise SystemExit(75)
+
     def lane_ended(self, lane: Any) -> None:
         self.ended.append(lane)
 

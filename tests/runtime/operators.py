@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.caps import Caps
 from engine.contract import TUNABLE, Config, NoConfig, OpContext, Operator
-from engine.errors import EndOfStream, OperatorError
+from engine.errors import DeviceLostError, EndOfStream, OperatorError
 from engine.frame import Batch, Frame, Latest
 
 Video = Annotated[Frame, Caps(media="video")]
@@ -101,6 +101,19 @@ class CrashAt(Operator[SeqConfig]):
     def process(self, frames: Video) -> Video:
         if frames.stamp.seq == self.config.seq and first_time(self.config.marker):
             os.kill(os.getpid(), signal.SIGKILL)
+        return frames
+
+
+class LosesItsDevice(Operator[SeqConfig]):
+    """Its GPU breaks at one frame, and with it whatever this process wants there afterwards."""
+
+    lost = False
+
+    def process(self, frames: Video) -> Video:
+        if frames.stamp.seq == self.config.seq and first_time(self.config.marker):
+            LosesItsDevice.lost = True
+        if LosesItsDevice.lost:
+            raise DeviceLostError("cuda:0 is lost: an illegal memory access was encountered")
         return frames
 
 

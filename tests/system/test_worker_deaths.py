@@ -83,3 +83,31 @@ def test_who_stays_is_told_of_the_break(tmp_path: Path) -> None:
     assert not result.failures
     seqs = [seq for _, seq, _, _ in records(tmp_path / "seen.txt")]
     assert seqs == sorted(set(seqs)), "no frame came twice, none in the wrong place"
+
+
+def test_a_lost_gpu_costs_a_worker_not_the_run(tmp_path: Path) -> None:
+    """In the same process every later call would fail: only another one can go on."""
+    plan = plan_of(
+        {
+            "cam": op("Count", config={"fps": 100}, worker="a"),
+            "net": op(
+                "LosesItsDevice",
+                {"frames": "cam"},
+                config={"seq": 20, "marker": str(tmp_path / "lost")},
+                worker="b",
+            ),
+            "rec": op("Recorder", {"frames": "net"}, worker="c"),
+        },
+        mode="live",
+    )
+    with Run(plan, tmp_path) as run:
+        wait_for(lambda: "WORKER_LOST" in codes(run.snapshot()), 10, "the loss")
+        before = frames(run, "rec")
+        wait_for(lambda: frames(run, "rec") > before + 20, 5, "frames behind the loss")
+        result = finish(run)
+    assert result.exit_code == 3, result.failures
+    assert_settled(result)
+    told = {event.code: event.message for event in result.snapshot.events}
+    assert "illegal memory access" in told["DEVICE_LOST"]
+    assert "worker 'b' left because its GPU failed" in told["WORKER_LOST"]
+    assert codes(result.snapshot).count("WORKER_LOST") == 1

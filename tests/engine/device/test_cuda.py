@@ -196,3 +196,34 @@ def test_scopes_of_one_process_share_the_device() -> None:
     with devices.scope("cuda:0", -1) as one, devices.scope("cuda:0", -1) as other:
         assert one.device is other.device
         assert one.stream.handle != other.stream.handle
+
+
+BREAK_IT = """
+import torch
+from engine.device.opening import open_device
+from engine.device.scope import DeviceScope
+from engine.errors import DeviceLostError
+device = open_device("cuda:0")
+scope = DeviceScope(device, device.stream(0))
+def outside():
+    torch.zeros(4, device="cuda")[torch.tensor([9], device="cuda")].cpu()
+try:
+    scope.call(lambda: torch.zeros(2, device="cuda") @ torch.zeros(3, device="cuda"), [])
+except DeviceLostError:
+    raise SystemExit("a mistake of the caller is no loss")
+except RuntimeError:
+    print("a mistake is a mistake")
+try:
+    scope.call(outside, [])
+except DeviceLostError as error:
+    print("lost:", error)
+"""
+
+
+def test_a_broken_context_is_told_from_a_mistake() -> None:
+    """In a process of its own, which can use the GPU no more afterwards."""
+    done = subprocess.run(
+        [sys.executable, "-c", BREAK_IT], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "a mistake is a mistake" in done.stdout, done.stderr
+    assert "lost: cuda:0 is lost" in done.stdout, done.stderr
