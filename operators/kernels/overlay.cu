@@ -1,5 +1,5 @@
 // Boxes and labels onto YUV 4:2:0, in order, in one pass. A thread per 2x2 pixels from block (begin_x,
-// begin_y) on. `shapes` [n, 8]: left, top, width, height, line (0: a label), Y, U, V. `labels`: A, Y, U,
+// begin_y) on. `shapes` [n, 8]: left, top, width, height, line (0: a label, -1: a stroke), Y, U, V. `labels`: A, Y, U,
 // V planes of all labels, one after the other; `starts` [n]: where a shape's begin.
 
 struct Ink {
@@ -15,6 +15,7 @@ static __device__ inline Ink ink_of(const int* shape, const u8* label, int x, in
         return {is_rim ? 1.0f : 0.0f, (float)shape[5], (float)shape[6], (float)shape[7]};
     }
     int area = wide * tall, at = y * wide + x;
+    if (line < 0) return {label[at] / 255.0f, (float)shape[5], (float)shape[6], (float)shape[7]};
     return {label[at] / 255.0f, (float)label[area + at], (float)label[2 * area + at],
             (float)label[3 * area + at]};
 }

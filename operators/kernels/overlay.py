@@ -65,21 +65,51 @@ class Label:
         return int(self.ayuv.shape[1])
 
 
-Shape = Box | Label
+@dataclass(frozen=True)
+class Stroke:
+    """A line of any form in one colour (Y, U, V): [H, W] uint8, its share of each pixel."""
+
+    left: int
+    top: int
+    alpha: U8
+    yuv: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        if self.alpha.ndim != 2 or 0 in self.alpha.shape:
+            raise ValueError(f"a stroke of shape {self.alpha.shape}, not [H, W]")
+
+    @property
+    def width(self) -> int:
+        return int(self.alpha.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.alpha.shape[0])
+
+
+Shape = Box | Label | Stroke
 
 
 def table_of(shapes: Sequence[Shape]) -> tuple[I32, U8, I32]:
     """(shapes [n, 8], labels [bytes], starts [n]) as the kernel reads them."""
     rows, pixels, starts, start = [], [], [], 0
     for shape in shapes:
-        line, yuv = (shape.line_px, shape.yuv) if isinstance(shape, Box) else (0, (0, 0, 0))
+        line, yuv, drawn = _row(shape)
         rows.append((shape.left, shape.top, shape.width, shape.height, line, *yuv))
         starts.append(start)
-        if isinstance(shape, Label):
-            pixels.append(shape.ayuv.ravel())
-            start += shape.ayuv.size
-    flat = np.concatenate(pixels) if pixels else np.zeros(1, np.uint8)
+        pixels.append(drawn.ravel())
+        start += drawn.size
+    flat = np.concatenate([*pixels, np.zeros(1, np.uint8)])  # never empty
     return np.array(rows, np.int32).reshape(-1, 8), flat, np.array(starts, np.int32)
+
+
+def _row(shape: Shape) -> tuple[int, tuple[int, int, int], U8]:
+    """What the kernel is told of a shape: line, colour, pixels of its own."""
+    if isinstance(shape, Box):
+        return shape.line_px, shape.yuv, np.zeros(0, np.uint8)
+    if isinstance(shape, Stroke):
+        return -1, shape.yuv, shape.alpha
+    return 0, (0, 0, 0), shape.ayuv
 
 
 def bytes_moved(shapes: Sequence[Shape]) -> int:
@@ -92,7 +122,7 @@ def bytes_moved(shapes: Sequence[Shape]) -> int:
                 shape.height - 2 * shape.line_px, 0
             )
         touched = shape.width * shape.height - inner
-        total += 3 * touched + (shape.ayuv.size if isinstance(shape, Label) else 0)
+        total += 3 * touched + _row(shape)[2].size
     return total
 
 
@@ -163,6 +193,10 @@ def _layers(shape: Shape, width: int, height: int) -> npt.NDArray[np.float64]:
         mine[0] = 1
         line = shape.line_px
         mine[0, line : shape.height - line, line : shape.width - line] = 0
+        mine[1:] = np.array(shape.yuv)[:, None, None]
+    elif isinstance(shape, Stroke):
+        mine = np.empty((4, shape.height, shape.width))
+        mine[0] = shape.alpha / 255.0
         mine[1:] = np.array(shape.yuv)[:, None, None]
     else:
         mine = shape.ayuv / np.array([255.0, 1, 1, 1])[:, None, None]

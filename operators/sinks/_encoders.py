@@ -5,15 +5,16 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from engine import Caps, Frame, OperatorError
+from operators.video.yuv import yuv_matrix
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
     from operators.sinks._recording import Settings
 
-# Rows of a matrix from RGB in [0, 1] to Y, Cb, Cr of limited range in levels (Rec. 601 and 709).
-LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # of red and of blue
 # x264's names for effort, as NVENC numbers it.
 EFFORT = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow")
 
@@ -132,12 +133,12 @@ def nv12_of(rgb: Any, caps: Caps) -> tuple[Any, Any]:
     """
     import torch
 
-    red, blue = LUMA_WEIGHTS.get(caps.colorspace or "", LUMA_WEIGHTS["bt601"])
-    weights = torch.tensor((red, 1 - red - blue, blue), device=rgb.device)
-    y = rgb.float() @ weights
-    height, width = y.shape
-    small = rgb.view(height // 2, 2, width // 2, 2, 3).float().mean((1, 3))
-    away = small[..., [2, 0]] - (small @ weights)[..., None]
-    scale = torch.tensor((224 / 255 / 2 / (1 - blue), 224 / 255 / 2 / (1 - red)), device=rgb.device)
-    luma = (16 + y * (219 / 255)).round().to(torch.uint8)
-    return luma, (128 + away * scale).round().to(torch.uint8)
+    to_rgb, offset = yuv_matrix(caps.colorspace or "bt601", "limited")
+    to_yuv = np.linalg.inv(to_rgb)
+    weights = torch.tensor(to_yuv.T, dtype=torch.float32, device=rgb.device)
+    zero = torch.tensor(-to_yuv @ offset, dtype=torch.float32, device=rgb.device)
+    height, width, _ = rgb.shape
+    small = rgb.reshape(height // 2, 2, width // 2, 2, 3).float().mean((1, 3))
+    luma = rgb.float() @ weights[:, 0] + zero[0]
+    chroma = small @ weights[:, 1:] + zero[1:]
+    return luma.round().to(torch.uint8), chroma.round().to(torch.uint8)

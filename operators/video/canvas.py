@@ -85,12 +85,7 @@ class LayeredCanvas:
 
     def label(self, anchor: Point, text: str, scale: float, back: RGB, ink: RGB = BLACK) -> None:
         """A filled tag with its lower left corner at `anchor`, moved inside the picture."""
-        mask = text_mask(text, round(max(scale, 0.25) * 20) / 20)
-        height, width = mask.shape
-        x = round(min(max(anchor[0], 0), max(self._size[0] - width, 0)))
-        y = round(min(max(anchor[1] - height, 0), max(self._size[1] - height, 0)))
-        x, y = x - x % 2, y - y % 2  # chroma has half the resolution
-        mask = mask[: self._size[1] - y, : self._size[0] - x]
+        x, y, mask = tag(anchor, text, scale, self._size)
         for layer in self._layers:
             small: U8 = mask
             if layer.factor != 1:
@@ -109,6 +104,16 @@ class LayeredCanvas:
             corners = np.rint(layer.places(places)).astype(np.int32)
             value = layer.value(colour)
             cv2.polylines(layer.array, [corners], closed, value, thick, cv2.LINE_AA, SHIFT)
+
+
+def tag(anchor: Point, text: str, scale: float, size: tuple[int, int]) -> tuple[int, int, U8]:
+    """Where the text goes, moved inside a picture of `size`, and its coverage, cut to it."""
+    mask = text_mask(text, round(max(scale, 0.25) * 20) / 20)
+    height, width = mask.shape
+    x = round(min(max(anchor[0], 0), max(size[0] - width, 0)))
+    y = round(min(max(anchor[1] - height, 0), max(size[1] - height, 0)))
+    x, y = x - x % 2, y - y % 2  # chroma has half the resolution
+    return x, y, mask[: size[1] - y, : size[0] - x]
 
 
 def make_canvas(frame: Frame, array: U8) -> Canvas:

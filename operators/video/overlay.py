@@ -1,4 +1,7 @@
-"""Draw boxes, labels and trails, straight on the planes of YUV frames or on RGB/BGR pictures."""
+"""Draw boxes, labels and trails, straight on the planes of YUV frames or on RGB/BGR pictures.
+
+On a GPU the host draws small masks, and one kernel lays them all on the frame, which stays there.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from engine import TUNABLE, Caps, Config, Frame, OpContext, Operator
 from engine.pool import BufferPool
 from operators.face.records import Box, Face, Track
 from operators.face.verdicts import Verdict
-from operators.ports import Video
+from operators.ports import NodeVideo
 from operators.video.canvas import RGB, Canvas, make_canvas
+from operators.video.kernel_canvas import KernelCanvas
 from operators.video.yuv import frame_size
 
 GOLDEN_ANGLE = 0.38196601  # of the colour circle: neighbours in number are far apart in hue
@@ -57,17 +61,28 @@ class Overlay(Operator[OverlayConfig]):
     """Gives a new frame with the drawing; records are kept. Tracks are drawn, else bare faces.
 
     A track with a `Verdict` is green (live), red (spoof) or amber (unsure), and its label says so.
+    On a GPU it takes yuv420p and nv12.
     """
 
+    devices = ("cpu", "cuda")
+
     def open(self, ctx: OpContext) -> None:
+        self._gpu = ctx.gpu
         self._trails = ctx.per_stream(lambda _: dict[int, Trail]())
         self._pool = BufferPool(POOL_FRAMES)
 
-    def process(self, frames: Video) -> Annotated[Frame, Caps(media="video", like="frames")]:
+    def process(self, frames: NodeVideo) -> Annotated[Frame, Caps(media="video", like="frames")]:
         """Same size and format; drawn on a copy."""
+        if self._gpu is not None:
+            sheet = KernelCanvas(frames)
+            self._draw(frames, sheet)
+            return frames.with_data(sheet.drawn(self._gpu))
         array = self._pool.take(frames.data.shape, frames.data.dtype)
         np.copyto(array, frames.data)
-        canvas = make_canvas(frames, array)
+        self._draw(frames, make_canvas(frames, array))
+        return frames.with_data(array)
+
+    def _draw(self, frames: Frame, canvas: Canvas) -> None:
         _, height = frame_size(frames)
         scale = height / 720
         tracks = frames.of(Track)
@@ -87,7 +102,6 @@ class Overlay(Operator[OverlayConfig]):
             stamp = frames.stamp
             text = f"{stamp.stream_id}  {stamp.pts_seconds:8.2f} s"
             canvas.label((8 * scale, height - 8 * scale), text, 0.5 * scale, (20, 20, 20), WHITE)
-        return frames.with_data(array)
 
     def _draw_one(self, canvas: Canvas, box: Box, label: str, colour: RGB, scale: float) -> None:
         thick = max(round(self.config.thickness_px * scale), 1)

@@ -61,7 +61,12 @@ def small_rgb(frame: Frame, size: tuple[int, int]) -> U8:
     if frame.caps.pix_fmt == "yuv420p":
         planes = planes_of(frame.data, *frame_size(frame))
         scaled = [cv2.resize(plane, size, interpolation=_filter(plane, size)) for plane in planes]
-        return merged_to_rgb(np.dstack(scaled), frame.caps)
+        return yuv_to_rgb(np.dstack(scaled), frame.caps.colorspace, frame.caps.color_range)
+    if frame.caps.pix_fmt == "nv12":
+        width, height = frame_size(frame)
+        sides = frame.data[:height], frame.data[height:].reshape(height // 2, width // 2, 2)
+        scaled = [cv2.resize(side, size, interpolation=_filter(side, size)) for side in sides]
+        return yuv_to_rgb(np.dstack(scaled), frame.caps.colorspace, frame.caps.color_range)
     small = cv2.resize(frame.data, size, interpolation=_filter(frame.data, size))
     return merged_to_rgb(np.asarray(small, np.uint8), frame.caps)
 

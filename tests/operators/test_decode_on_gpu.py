@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from engine.agreement import resolve_caps
+from engine.check import check
 from engine.device.opening import Devices
 from engine.device.scope import DeviceScope
 from engine.device.simulated import SimulatedDevice
 from engine.draft import draft_nodes
-from engine.errors import OperatorError
+from engine.errors import GraphError, OperatorError
+from engine.loader import load_graph
 from engine.spec import GraphSpec, NodeSpec
 from engine.testing import HarnessContext, run_operator
 from operators.sources._av import FrameCopier
@@ -94,3 +97,22 @@ def test_a_gpu_decodes_what_the_processor_decodes(tmp_path: Path) -> None:
                 planar = nv12[height:].reshape(height // 2, -1, 2).transpose(2, 0, 1)
                 assert np.array_equal(nv12[:height], one.data[:height])
                 assert np.array_equal(planar.reshape(height // 2, -1), one.data[height:])
+
+
+ON_GPU = {"camera", "detect", "encode", "overlay", "video", "page"}
+
+
+@pytest.mark.parametrize("left_behind", [None, *sorted(ON_GPU - {"camera"})])
+def test_guards_pictures_stay_on_the_gpu_from_decoder_to_encoder(left_behind: str | None) -> None:
+    spec = load_graph("guard")
+    nodes = {
+        name: replace(node, device="cuda:0") if name in ON_GPU - {left_behind} else node
+        for name, node in spec.nodes.items()
+    }
+    spec = replace(spec, nodes=nodes)
+    if left_behind is None:
+        plan = check(spec)
+        assert {name for name, node in plan.nodes.items() if node.device == "cuda:0"} == ON_GPU
+    else:
+        with pytest.raises(GraphError, match=f"{left_behind}\n.*put ToDevice or ToHost between"):
+            check(spec)

@@ -7,12 +7,15 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from engine import Caps, CapsError, Frame, Stamp
+from engine.device.staging import StagingRing
 from engine.testing import HarnessContext, make_frame, run_operator
 from operators.sinks._pixels import to_bgr
 from operators.sinks.preview import Preview, PreviewConfig
 from tests.operators.media import numbered
+from tests.operators.pretended import on_device, pretended_gpu
 
 
 def shown(frames, **config):
@@ -87,3 +90,29 @@ def test_other_formats():
     odd = make_frame(rgb, caps=Caps(media="video", pix_fmt="p010", width=12, height=8))
     with pytest.raises(CapsError, match="p010"):
         to_bgr(odd)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
+def test_frames_of_a_gpu_come_down_only_when_they_are_shown(monkeypatch, pix_fmt):
+    frames = [as_layout(one, pix_fmt) for one in numbered(10)]
+    here = shown(frames) if pix_fmt == "yuv420p" else shown(numbered(10))
+    ctx = HarnessContext()
+    ctx.device, ctx.gpu = "cuda:0", pretended_gpu()
+    downloads = []
+    download = StagingRing.download
+    monkeypatch.setattr(
+        StagingRing, "download", lambda *given: downloads.append(1) or download(*given)
+    )
+    run_operator(Preview(PreviewConfig()), [on_device(one) for one in frames], ctx=ctx)
+    there = [one for one in ctx.published if one[1]]
+    assert there == here
+    assert len(downloads) == len(there) == 2
+
+
+def as_layout(frame, pix_fmt):
+    if pix_fmt == "yuv420p":
+        return frame
+    height = frame.caps.height
+    chroma = frame.data[height:].reshape(2, -1).T.reshape(frame.data[height:].shape)
+    caps = replace(frame.caps, pix_fmt="nv12")
+    return frame.with_data(np.concatenate([frame.data[:height], chroma]), caps)

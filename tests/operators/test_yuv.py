@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
+from msgspec.structs import replace
 
 from engine import CapsError
 from operators.video.yuv import (
@@ -105,8 +106,18 @@ def test_shrinking_averages_instead_of_skipping() -> None:
 
 def test_unknown_formats_and_sizes_are_refused() -> None:
     frame = picture(np.zeros((4, 4, 3), np.uint8))
-    odd = frame.with_data(frame.data, type(frame.caps)(pix_fmt="nv12", width=4, height=4))
-    with pytest.raises(CapsError, match="nv12"):
+    odd = frame.with_data(frame.data, type(frame.caps)(pix_fmt="yuyv422", width=4, height=4))
+    with pytest.raises(CapsError, match="yuyv422"):
         small_rgb(odd, (2, 2))
     with pytest.raises(CapsError, match="size"):
         letterbox(frame.with_data(frame.data, type(frame.caps)(pix_fmt="rgb24")), 128)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_chroma_side_by_side_is_chroma_in_planes(colour: tuple[str, str]) -> None:
+    planar = picture(astronaut(), "yuv420p", colour=colour)
+    height = planar.caps.height or 0
+    chroma = planar.data[height:].reshape(2, -1).T.reshape(planar.data[height:].shape)
+    caps = replace(planar.caps, pix_fmt="nv12")
+    together = planar.with_data(np.concatenate([planar.data[:height], chroma]), caps)
+    np.testing.assert_array_equal(small_rgb(together, (90, 60)), small_rgb(planar, (90, 60)))

@@ -14,6 +14,7 @@ from operators.kernels.overlay import (
     Box,
     Label,
     Shape,
+    Stroke,
     bytes_moved,
     overlay,
     overlay_twin,
@@ -54,16 +55,16 @@ places = st.tuples(
 
 
 @settings(max_examples=60)
-@given(places, st.sampled_from(["yuv420p", "nv12"]), st.booleans())
+@given(places, st.sampled_from(["yuv420p", "nv12"]), st.sampled_from([Box, Label, Stroke]))
 def test_the_kernel_gives_what_its_twin_gives(
-    place: tuple[int, int, int, int, int], pix_fmt: str, is_label: bool
+    place: tuple[int, int, int, int, int], pix_fmt: str, kind: type[Shape]
 ) -> None:
     left, top, width, height, line = place
-    shape: Shape = (
-        Label(left, top, label(width, height))
-        if is_label
-        else Box(left, top, width, height, line, GREEN)
-    )
+    shape: Shape = Box(left, top, width, height, line, GREEN)
+    if kind is Label:
+        shape = Label(left, top, label(width, height))
+    elif kind is Stroke:
+        shape = Stroke(left, top, label(width, height)[0], GREEN)
     frame = frame_of()
     found = by_kernel(frame, [shape], pix_fmt)
     wanted = overlay_twin(frame, [shape], SIZE, pix_fmt)
@@ -75,6 +76,7 @@ def test_later_shapes_lie_on_earlier_ones() -> None:
         Box(4, 4, 20, 20, 3, GREEN),
         Label(6, 2, label(13, 9)),
         Box(10, 6, 21, 9, 1, (40, 240, 110)),
+        Stroke(9, 3, label(7, 12, 2)[1], GREEN),
         Label(121, 31, label(9, 6, 1)),
     ]
     frame = frame_of()
@@ -144,23 +146,29 @@ def test_frames_that_do_not_fit_never_reach_a_kernel(size: Any, pix_fmt: str, to
         lambda: Label(0, 0, np.zeros((3, 4, 4), np.uint8)),
         lambda: Label(0, 0, np.zeros((4, 0, 4), np.uint8)),
         lambda: Label.of_rgba(0, 0, np.zeros((4, 4, 3), np.uint8), None, None),
+        lambda: Stroke(0, 0, np.zeros((0, 4), np.uint8), GREEN),
     ],
 )
 def test_shapes_that_cannot_be_are_refused(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"a box of|a label of"):
+    with pytest.raises(ValueError, match=r"a (box|label|stroke) of"):
         make()
 
 
 def test_bytes_are_those_that_shapes_touch() -> None:
     assert bytes_moved([Box(0, 0, 10, 10, 1, GREEN)]) == 3 * 36
     assert bytes_moved([Label(0, 0, label(5, 4))]) == 3 * 20 + 80
+    assert bytes_moved([Stroke(0, 0, label(5, 4)[0], GREEN)]) == 3 * 20 + 20
 
 
 @pytest.mark.needs_cuda
 def test_on_a_gpu_it_gives_what_its_twin_gives() -> None:
     import torch
 
-    shapes: list[Shape] = [Box(5, 3, 21, 20, 3, GREEN), Label(7, 9, label(13, 9))]
+    shapes: list[Shape] = [
+        Box(5, 3, 21, 20, 3, GREEN),
+        Label(7, 9, label(13, 9)),
+        Stroke(2, 1, label(30, 12)[2], GREEN),
+    ]
     frame = frame_of()
     for pix_fmt in ("yuv420p", "nv12"):
         given = torch.from_numpy(frame).cuda()
