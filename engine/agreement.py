@@ -15,6 +15,8 @@ from engine.wiring import DraftEdge
 
 Outputs = dict[tuple[str, str], Caps]  # (node, output port) -> what comes out
 Complete = Callable[[DraftNode, Caps], Caps]
+UNMARKED = "unmarked"  # a label: made by a model, and not said so on the picture itself
+UNSEEN = frozenset({"event", "features"})  # media that nobody looks at or listens to
 POLICY_FIELDS = ("like", "label", "cleans")
 
 
@@ -47,10 +49,21 @@ def resolve_caps(
         for port in node.op.outputs:
             own = _where(node, port, declared_caps(node, port))
             caps = _follow(own, arriving.get(own.like or ""))
+            if _is_unmarked(node, caps, arriving.values()):
+                label = "|".join(sorted(labels(caps) | {UNMARKED}))
+                caps = msgspec.structs.replace(caps, label=label)
             if caps.device == "cuda":
                 caps = msgspec.structs.replace(caps, device=node.spec.device)
             outputs[name, port] = complete(node, caps)
     return outputs
+
+
+def _is_unmarked(node: DraftNode, caps: Caps, arriving: Iterable[Caps]) -> bool:
+    """Whether an output shows what a model made, and nothing since has said so on it."""
+    assert node.op is not None
+    if caps.media in UNSEEN or UNMARKED in (caps.cleans or "").split("|"):
+        return False
+    return node.op.synthesizes or any(UNMARKED in labels(given) for given in arriving)
 
 
 def _where(node: DraftNode, port: str, own: Caps) -> Caps:
@@ -117,13 +130,24 @@ def check_agreement(
             continue
         consumer = nodes[edge.consumer]
         _check_caps(edge, given, consumer, edge.place(problems))
-        held = labels(given) - set(edge.spec.allow)
+        if UNMARKED in labels(given) and _is_seen(edge, consumer):
+            edge.place(problems).report(
+                f"pictures from '{edge.producer}' are synthetic and would go out unmarked",
+                "put operators.video.mark:Mark before it; `allow` does not help here",
+            )
+        held = labels(given) - set(edge.spec.allow) - {UNMARKED}
         if held and _reaches_beyond_host(consumer):
             names = ", ".join(sorted(held))
             edge.place(problems).report(
                 f"content labelled {names} from '{edge.producer}' would leave this host",
                 f"put an operator before it that cleans it, or say allow: [{names}]",
             )
+
+
+def _is_seen(edge: DraftEdge, consumer: DraftNode) -> bool:
+    """Whether what arrives leaves the graph: at a sink that takes more than its records."""
+    assert edge.input is not None
+    return consumer.op is not None and not consumer.op.outputs and edge.input.caps.device != "any"
 
 
 def labels(caps: Caps) -> set[str]:

@@ -91,7 +91,9 @@ class NodeParts:
             ports[edge.producer_port].append(self.outboxes[edge.id])
         host = self._host
         looks_ahead = bool(getattr(self.kind, "look_ahead", 0))
-        return Outlets(ports, lambda: host.aborted, looks_ahead, stats.records)
+        return Outlets(
+            ports, lambda: host.aborted, looks_ahead, stats.records, self.kind.synthesizes
+        )
 
     def make_node_lane(self, inboxes: dict[str, Inbox]) -> NodeLane:
         config = msgspec.convert(self.node.config, self.kind.config_type)

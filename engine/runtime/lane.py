@@ -151,7 +151,7 @@ class NodeLane(threading.Thread):
         self.stats.busy.add(process_end_ns - (self.busy_since_ns or process_end_ns))
         self.busy_since_ns = None  # waiting for room downstream is not being stuck
         if result is not None:
-            self._outlets.send_result(result, work.newest)
+            self._outlets.send_result(result, work.newest, work.taint)
             return
         for _, frame in work.frames:  # in order: of a stream's marks the last one counts
             self._outlets.skip(frame)

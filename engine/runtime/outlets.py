@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from engine.frame import Batch, Frame, Signal, Watermark
+from engine.timing import Stamp
 from engine.transport.outbox import Outbox
+
+Taint = Callable[[Stamp], bool]  # which results are synthetic for what went in
 
 
 class Outlets:
@@ -18,15 +24,18 @@ class Outlets:
         cancel: Callable[[], bool],
         looks_ahead: bool,
         records: dict[str, int],
+        synthesizes: bool = False,
     ) -> None:
         self._ports = ports
         self._cancel = cancel
         self._looks_ahead = looks_ahead
+        self._synthesizes = synthesizes
         self._records = records  # how many of each class left, by name
 
-    def send_result(self, result: Any, source: Frame | None) -> None:
+    def send_result(self, result: Any, source: Frame | None, taint: Taint | None = None) -> None:
         """Send what `process` returned; ports that stay empty get the watermark of `source`.
 
+        Those that `taint` names become synthetic; from a node that synthesizes all are.
         TypeError, and nothing is sent, when it is not what the node said it gives.
         """
         named = split_result(result, list(self._ports))
@@ -36,6 +45,8 @@ class Outlets:
             raise TypeError(f"process returned something for output {unknown}; there is {has}")
         for port, boxes in self._ports.items():
             frames = named.get(port, ())
+            if self._synthesizes or taint is not None:
+                frames = tuple(self._tainted(frame, taint) for frame in frames)
             for frame in frames:
                 self._count(frame)
                 for box in boxes:
@@ -73,6 +84,12 @@ class Outlets:
         for boxes in self._ports.values():
             for box in boxes:
                 box.close()
+
+    def _tainted(self, frame: Frame, taint: Taint | None) -> Frame:
+        stamp = frame.stamp
+        if stamp.synthetic or not (self._synthesizes or (taint is not None and taint(stamp))):
+            return frame
+        return replace(frame, stamp=structs.replace(stamp, synthetic=True))
 
     def _count(self, frame: Frame) -> None:
         for record in frame.records:

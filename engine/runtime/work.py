@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.frame import Frame, Latest, Signal
+from engine.frame import Batch, Frame, Latest, Signal
+from engine.runtime.outlets import Taint
 from engine.transport.link import Inbox
 
 
@@ -23,6 +24,22 @@ class Work:
         for value in self.arguments.values():
             if isinstance(value, Latest) and isinstance(value.value, Frame):
                 yield value.value
+
+    @property
+    def taint(self) -> Taint | None:
+        """Which results are synthetic for what went in: of a batch those of the same moment of the
+        same stream, else all.
+        """
+        made = {
+            (frame.stamp.stream_id, frame.stamp.seq)
+            for frame in self.all_frames()
+            if frame.stamp.synthetic
+        }
+        if not made:
+            return None
+        if any(isinstance(value, Batch) for value in self.arguments.values()):
+            return lambda stamp: (stamp.stream_id, stamp.seq) in made
+        return lambda stamp: True
 
     @property
     def newest(self) -> Frame:

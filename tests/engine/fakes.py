@@ -53,6 +53,38 @@ class PixelCamera(Operator):
         raise EndOfStream
 
 
+class Dream(Operator):
+    """Pictures that no camera took."""
+
+    synthesizes = True
+
+    def process(self) -> Yuv:
+        raise EndOfStream
+
+
+class Repaint(Operator):
+    """Pictures made of others."""
+
+    synthesizes = True
+
+    def process(self, frames: Video) -> Same:
+        return frames
+
+
+class Badge(Operator):
+    """Says on pictures what they are."""
+
+    def process(self, frames: Video) -> Annotated[Frame, Caps(like="frames", cleans="unmarked")]:
+        return frames
+
+
+class Tally(Operator):
+    """Counts frames, looks at none."""
+
+    def process(self, frames: Annotated[Frame, Caps(media="video", device="any")]) -> None:
+        pass
+
+
 class Streams(NamedTuple):
     video: Yuv
     audio: Sound | None

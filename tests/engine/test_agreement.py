@@ -171,6 +171,48 @@ def test_raw_faces_may_go_where_it_is_safe_or_said(change: dict[str, Any]) -> No
     assert "out" in plan_of({**nodes, **change}).nodes
 
 
+TOLD = (
+    "{}|inputs.frames: pictures from '{}' are synthetic and would go out unmarked "
+    "(put operators.video.mark:Mark before it; `allow` does not help here)"
+)
+
+
+def test_synthetic_pictures_reach_no_sink_unmarked() -> None:
+    nodes = {
+        "dream": node("Dream"),
+        "blur": node("Blur", {"frames": "dream"}),
+        "show": node("Screen", {"frames": "blur"}),
+        "send": node(
+            "Publish",
+            {"frames": {"from": "dream", "queue": 1, "full": "block", "allow": ["unmarked"]}},
+        ),
+        "count": node("Tally", {"frames": "dream"}),
+    }
+    assert problems_of(nodes) == [TOLD.format("show", "blur"), TOLD.format("send", "dream")]
+
+
+def test_what_is_made_of_camera_pictures_is_synthetic_too() -> None:
+    nodes = {
+        "cam": CAM,
+        "paint": node("Repaint", {"frames": "cam"}),
+        "show": node("Screen", {"frames": "paint"}),
+        "plain": node("Screen", {"frames": "cam"}),
+    }
+    assert problems_of(nodes) == [TOLD.format("show", "paint")]
+
+
+def test_a_badge_behind_the_last_model_is_enough_and_one_before_it_is_not() -> None:
+    nodes = {
+        "dream": node("Dream"),
+        "badge": node("Badge", {"frames": "dream"}),
+        "show": node("Screen", {"frames": "badge"}),
+    }
+    assert "show" in plan_of(nodes).nodes
+    again = {"paint": node("Repaint", {"frames": "badge"})}
+    shown = {"show": node("Screen", {"frames": "paint"})}
+    assert problems_of({**nodes, **again, **shown}) == [TOLD.format("show", "paint")]
+
+
 @pytest.mark.parametrize(
     ("policy", "field"),
     [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
 from engine.clock import FakeClock
-from engine.frame import Batch, Frame, Record, Watermark
+from engine.frame import Batch, Frame, Latest, Record, Watermark
 from engine.runtime.outlets import Outlets, split_result
+from engine.runtime.work import Work
 from engine.transport.outbox import Outbox
 from tests.runtime.fakes import Exits, broken, end, frame, mark, planned_edge, told
 
@@ -177,3 +180,38 @@ def test_a_port_that_does_not_exist_is_named() -> None:
 def test_a_sink_that_returns_a_frame_is_told_that_it_has_no_output() -> None:
     with pytest.raises(TypeError, match="output out; there is none"):
         Outlets({}, lambda: False, False, {}).send_result(frame(0), SOURCE)
+
+
+def synthetic(frames: list[Frame]) -> list[bool]:
+    return [one.stamp.synthetic for one in frames]
+
+
+def test_what_a_model_makes_is_synthetic_whatever_it_says() -> None:
+    box = Outbox(planned_edge("node", "x", queue=4), FakeClock())
+    outlets = Outlets({"out": [box]}, lambda: False, False, {}, synthesizes=True)
+    outlets.send_result([frame(0), frame(1)], SOURCE)
+    assert synthetic([box.take(), box.take()]) == [True, True]  # type: ignore[list-item]
+
+
+def test_taint_reaches_those_that_it_names() -> None:
+    box = Outbox(planned_edge("node", "x", queue=4), FakeClock())
+    outlets = Outlets({"out": [box]}, lambda: False, False, {})
+    outlets.send_result([frame(0), frame(1)], SOURCE, lambda stamp: stamp.seq == 1)
+    outlets.send_result(frame(2), SOURCE)
+    assert synthetic([box.take() for _ in range(3)]) == [False, True, False]  # type: ignore[misc]
+
+
+def test_what_goes_in_taints_what_comes_out() -> None:
+    real, made = frame(0), frame(1)
+    made = replace(made, stamp=structs.replace(made.stamp, synthetic=True))
+    inbox: Any = None
+    assert Work({"frames": real}, [(inbox, real)]).taint is None
+    single = Work({"frames": made, "other": real}, [(inbox, made), (inbox, real)]).taint
+    assert single is not None
+    assert single(real.stamp)
+    held = Work({"frames": real, "prompt": Latest(made)}, [(inbox, real)]).taint
+    assert held is not None
+    assert held(real.stamp)
+    batch = Work({"frames": Batch((real, made))}, [(inbox, real), (inbox, made)]).taint
+    assert batch is not None
+    assert [batch(one.stamp) for one in (real, made)] == [False, True]
