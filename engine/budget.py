@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class EdgeBudget(Struct, frozen=True, kw_only=True):
 
     edge: str
     link: LinkKind
+    device: str  # that the frames' data lies on: cpu | cuda:N
     content: str  # e.g. "video yuv420p 1280x720"
     frame_bytes: int
     frames: int  # queue + window + the one being written
@@ -59,6 +60,7 @@ class Budget(Struct, frozen=True, kw_only=True):
     latency_ms: float  # of the longest path
     latency_budget_ms: int | None  # live graphs: older frames die
     shm_bytes: int  # shared memory for the edges between workers of one host
+    gpu_shared_bytes: int  # the same in the memory of GPUs
     shm_free_bytes: int | None  # None: there is no shared memory here
     assumptions: tuple[str, ...]
 
@@ -84,9 +86,19 @@ def budget(plan: Plan, shm: Path = SHM) -> Budget:
         bytes_per_second=sum(edge.bytes_per_second for edge in edges),
         latency_ms=max((path.latency_ms for path in paths), default=0.0),
         latency_budget_ms=plan.latency_budget_ms,
-        shm_bytes=sum(edge.memory_bytes for edge in edges if edge.link == "ipc"),
+        shm_bytes=_between_workers(edges, on_gpu=False),
+        gpu_shared_bytes=_between_workers(edges, on_gpu=True),
         shm_free_bytes=_free_bytes(shm),
         assumptions=tuple(assumptions),
+    )
+
+
+def _between_workers(edges: Sequence[EdgeBudget], *, on_gpu: bool) -> int:
+    """Bytes in slabs, of hosts or of GPUs."""
+    return sum(
+        edge.memory_bytes
+        for edge in edges
+        if edge.link == "ipc" and edge.device.startswith("cuda") == on_gpu
     )
 
 
@@ -168,6 +180,7 @@ def _edge(
     return EdgeBudget(
         edge=edge.id,
         link=edge.link,
+        device=caps.device or "cpu",
         content=caps.describe(),
         frame_bytes=frame_bytes,
         frames=frames,

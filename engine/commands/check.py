@@ -13,6 +13,7 @@ from engine.check import check_file
 from engine.commands.console import print_json, stdout
 from engine.commands.inputs import resolve_inputs
 from engine.commands.tables import make_table
+from engine.device.presence import absent_devices
 from engine.plan import Plan
 
 MEBIBYTE = 1 << 20
@@ -25,8 +26,10 @@ def check_command(
     inputs = resolve_inputs(uris, mode)
     _, plan = check_file(graph, assignments, inputs.edit)
     costs = budget(plan)
+    absent = absent_devices(plan)
     if as_json:
-        print_json({"plan": plan_data(plan), "budget": msgspec.to_builtins(costs)})
+        data = {"plan": plan_data(plan), "budget": msgspec.to_builtins(costs), "absent": absent}
+        print_json(data)
         return
     console = stdout()
     console.print(Text(f"graph '{plan.graph}' is right: mode {plan.mode}", style="bold green"))
@@ -36,6 +39,9 @@ def check_command(
     console.print(_edge_table(plan, costs))
     for line in _budget_lines(costs):
         console.print(line, markup=False, highlight=False)
+    for device, cause in absent.items():
+        told = f"NOT HERE: {device}: {cause}; the graph cannot run on this computer as it is"
+        console.print(Text(told, style="bold yellow"), soft_wrap=True)
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -85,6 +91,8 @@ def _budget_lines(costs: Budget) -> list[str]:
         warning = "" if costs.fits_shm else ": NOT ENOUGH, enlarge it or use smaller queues"
         need = costs.shm_bytes / MEBIBYTE
         lines.append(f"shared memory at most {need:.0f} MiB, {has}{warning}")
+    if costs.gpu_shared_bytes:
+        lines.append(f"between workers in GPU memory {costs.gpu_shared_bytes / MEBIBYTE:.0f} MiB")
     wait = f"worst wait in queues {costs.latency_ms:.0f} ms, the nodes' own work not counted"
     limit = costs.latency_budget_ms
     lines.append(wait if limit is None else f"{wait}; older than {limit} ms is dropped")

@@ -27,7 +27,8 @@ from engine.commands.display import display_for
 from engine.commands.inputs import Inputs, resolve_inputs
 from engine.commands.tables import summary_view
 from engine.commands.written import Files, list_files, written
-from engine.errors import EngineError
+from engine.device.presence import absent_devices
+from engine.errors import DeviceError, EngineError
 from engine.plan import Plan
 from engine.runtime.supervisor import Run, RunResult
 from engine.telemetry.stats import RunSnapshot
@@ -63,6 +64,8 @@ def run_command(
     """Run a graph to its end; the exit code. Raises EngineError while nothing has been started."""
     inputs = resolve_inputs(uris, mode)
     _, plan = check_file(graph, assignments, inputs.edit)
+    for device, cause in absent_devices(plan).items():
+        raise DeviceError(f"{device} was asked for, but {cause}. `frameloom doctor` says more")
     out_dir = options.out_dir or Path("out") / plan.graph
     before = _prepare(out_dir)
     run = Run(

@@ -1,12 +1,13 @@
 """The CUDA driver, asked directly: which GPUs there are, or why there are none. No library needed.
 
 `python -m engine.device.driver` prints the answer as JSON, for those who do not want to load the
-driver into their own process.
+driver into their own process; without a driver it says why and ends with exit code 1.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any
 
 import msgspec
@@ -107,4 +108,7 @@ def _ask(driver: Any, function: str, *arguments: Any) -> None:
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(ask_driver()).decode())  # noqa: T201  its answer
+    try:
+        print(msgspec.json.encode(ask_driver()).decode())  # noqa: T201  its answer
+    except DeviceError as error:
+        sys.exit(str(error))

@@ -39,6 +39,7 @@ class Ledger:
         self._past_nodes: dict[str, NodeStats] = {}
         self._past_edges: dict[str, EdgeStats] = {}
         self._rates: dict[str, tuple[int, int, float]] = {}  # id -> (time, count, per second)
+        self._unopened: set[str] = set()
         self._deaths = 0
 
     def started(self, worker: str, pid: int, restarts: int) -> None:
@@ -76,6 +77,11 @@ class Ledger:
                     self._edges[name] = self._past_edges[name] = self._edges[name].lost()
             self._workers[worker] = replace(self._workers[worker], state="restarting")
 
+    def could_not_open(self, node: str) -> None:
+        """What the worker says of the node later does not change that."""
+        with self._lock:
+            self._unopened.add(node)
+
     def left(self, worker: str, state: Literal["stopped", "failed"]) -> None:
         """The worker has ended for good."""
         with self._lock:
@@ -108,7 +114,10 @@ class Ledger:
                 graph=self._plan.graph,
                 mode=self._plan.mode,
                 seconds=seconds,
-                nodes=dict(self._nodes),
+                nodes={
+                    name: replace(node, state="failed") if name in self._unopened else node
+                    for name, node in self._nodes.items()
+                },
                 edges=dict(self._edges),
                 workers=dict(self._workers),
                 events=events,

@@ -270,6 +270,7 @@ class Run:
         elif isinstance(message, m.OpenFailed):
             for failure in message.failures:
                 self._fail(failure)
+                self._ledger.could_not_open(failure.node)
             if self._going:  # its second life failed: the others go on without it
                 state.phase = "failed"
                 self._post(state, m.Stop(drain=False))

@@ -19,10 +19,12 @@ from tests.engine.fakes import (
     Detect,
     Join,
     Notify,
+    OnGpu,
     Screen,
     Steer,
     ToFloat,
     ToRgb,
+    Upload,
 )
 
 VGA = CameraConfig(uri="x", width=640, height=480, fps=20)
@@ -80,6 +82,19 @@ def test_only_edges_between_processes_of_one_host_need_shared_memory(tmp_path: P
     assert found.fits_shm == (found.shm_bytes <= found.shm_free_bytes)
     nowhere = chain(VGA, shm=tmp_path / "none")
     assert (nowhere.shm_free_bytes, nowhere.fits_shm) == (None, False)
+
+
+def test_frames_on_a_gpu_need_none_of_the_hosts_shared_memory() -> None:
+    g = Graph("g")
+    cam = g.add("cam", Camera, VGA)
+    up = cam.edge(queue=3, full="block")
+    there = g.add("there", Upload, inputs={"frames": up}, device="cuda:0")
+    far = there.edge(queue=2, full="block")
+    g.add("work", OnGpu, inputs={"frames": far}, worker="far", device="cuda:0")
+    found = budget(check(g.spec()))
+    across = found.edges[1]
+    assert (across.link, across.device) == ("ipc", "cuda:0")
+    assert (found.shm_bytes, found.gpu_shared_bytes) == (0, across.memory_bytes)
 
 
 def test_streams_of_a_source_add_up() -> None:

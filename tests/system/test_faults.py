@@ -95,6 +95,7 @@ def test_a_device_that_is_not_there_is_named_with_its_cause(tmp_path: Path) -> N
     assert (failure.node, failure.code, failure.detail) == ("n0", "DeviceError", "")
     assert failure.message.startswith("cuda:99 was asked for")
     assert result.snapshot.nodes["cam"].frames == 0
+    assert result.snapshot.nodes["n0"].state == "failed"
 
 
 # ---- a worker
