@@ -115,8 +115,16 @@ def build_engines(  # noqa: PLR0913  one parameter per option
     names: Annotated[
         list[str] | None, typer.Argument(help="Networks that come along; without any, all.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, eager, onnxruntime, openvino, ...")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="auto, eager, onnxruntime, openvino, tensorrt, tensorrt-rtx, aot, inductor."
+        ),
+    ] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda or cuda:N.  [default: cuda for TensorRT, else cpu]"),
+    ] = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"] | None,
         typer.Option(help="The lowest that is allowed.  [default: all that a network stands]"),

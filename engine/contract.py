@@ -134,6 +134,7 @@ class Operator(Generic[C]):
     inputs: ClassVar[Mapping[str, Port]] = {}
     outputs: ClassVar[Mapping[str, Port]] = {}
     network_sink: ClassVar[bool] = False  # sends what it is given beyond this process
+    synthesizes: ClassVar[bool] = False  # what it gives is made by a model, not captured
     event_sink: ClassVar[bool] = False  # losing an item is losing evidence: lossy edges are refused
     preload: ClassVar[
         tuple[str, ...]

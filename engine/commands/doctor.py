@@ -18,6 +18,7 @@ from engine.commands.doctor_graph import graph_findings
 from engine.commands.doctor_networks import network_findings
 from engine.commands.finding import Finding, Verdict
 from engine.commands.probes import OPTIONAL, REQUIRED, Outcome, probe, probe_gpu
+from engine.errors import GraphError
 from engine.transport.slab import sweep_stale_slabs
 
 SHM = Path("/dev/shm")
@@ -42,19 +43,26 @@ class Asked:
 
 def doctor_command(asked: Asked | None = None, *, as_json: bool) -> int:
     """Print the report; EXIT_FAILED if something is broken that is required, or that the graph
-    asks for.
+    asks for. A graph that is wrong raises GraphError after the report.
     """
-    last = []
+    last: list[Finding] = []
+    wrong: GraphError | None = None
     if asked is not None:
-        last = graph_findings(asked.graph, asked.uris, asked.assignments, asked.mode)
+        try:
+            last = graph_findings(asked.graph, asked.uris, asked.assignments, asked.mode)
+        except GraphError as error:  # the report may hold its cause
+            wrong = error
     if not as_json:
         stderr().print("looking at packages, each in a process of its own ...")
     findings = [*_system(), *map(judge, [*probe(REQUIRED), *probe(OPTIONAL), *probe_gpu()])]
     findings += [*network_findings(), *last]
     if as_json:
-        print_json({"ok": not _broken(findings), "findings": [asdict(f) for f in findings]})
+        is_ok = wrong is None and not _broken(findings)
+        print_json({"ok": is_ok, "findings": [asdict(f) for f in findings]})
     else:
         stdout().print(_table(findings))
+    if wrong is not None:
+        raise wrong
     return EXIT_FAILED if _broken(findings) else EXIT_OK
 
 

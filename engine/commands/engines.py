@@ -19,6 +19,7 @@ from engine.commands.console import (
     stdout,
 )
 from engine.commands.tables import make_table
+from engine.device.engine_file import DamagedError
 from engine.device.engines import EngineStore, Entry
 from engine.device.networks import Network, network_named, networks
 from engine.device.report import Candidate, Precision, Report
@@ -30,7 +31,7 @@ class BuildOptions:
     """What the command line says."""
 
     backend: str
-    device: str
+    device: str | None  # None: the processor, or cuda where the backend knows nothing else
     threads: int  # of the processor, for one call
     precision: Precision | None  # None: every one that a network stands and the backend has
     folder: Path | None
@@ -46,7 +47,7 @@ def list_command(folder: Path | None, *, as_json: bool) -> None:
         return
     table = make_table("key", "network", "backend", "precision", "for", "inputs", ">MiB", ">used")
     for entry in entries:
-        table.add_row(entry.path.stem[:12], *_cells(entry), _ago(entry.used_ago_s))
+        table.add_row(entry.path.stem[:12], *_cells(store, entry), _ago(entry.used_ago_s))
     stdout().print(table)
     total = sum(entry.size_bytes for entry in entries) / 2**20
     told = f"{len(entries)} engines, {total:.1f} of {store.max_bytes >> 20} MiB in {store.folder}"
@@ -70,14 +71,15 @@ def clear_command(keys: list[str], folder: Path | None, *, as_json: bool) -> int
         print_json({"removed": len(chosen) - len(held), "in_use": [path.stem for path in held]})
     else:
         told = f"removed {len(chosen) - len(held)}"
-        told += f"; {len(held)} in use, not removed" if held else ""
+        told += f"; {len(held)} in use or not to be deleted" if held else ""
         stdout().print(told, highlight=False)
     return EXIT_FAILED if held else EXIT_OK
 
 
 def build_command(names: list[str], options: BuildOptions) -> int:
     """Build engines for networks that come along, all or those named; the exit code."""
-    if options.device == "cpu":
+    device = options.device or _device_of(options.backend)
+    if device == "cpu":
         import torch
 
         torch.set_num_threads(options.threads)
@@ -89,18 +91,28 @@ def build_command(names: list[str], options: BuildOptions) -> int:
     for name, make in makers.items():
         stderr().print(f"{name} ...", markup=False, highlight=False)
         try:
-            rows += [(name, report) for report in _built(make(), options)]
+            rows += [(name, report) for report in _built(make(), options, device)]
         except CompileError as error:  # the next network may do
             print_error(CommandError(f"{name}: {error}"))
             code = EXIT_FAILED
     if options.as_json:
         print_json([{"network": name} | msgspec.to_builtins(report) for name, report in rows])
-    else:
+    elif rows:
         _print_built(rows)
     return code
 
 
-def _built(network: Network, options: BuildOptions) -> Iterator[Report]:
+def _device_of(backend: str) -> str:
+    """Where no device was named."""
+    from engine.device.backends import backend_named
+    from engine.device.backends.protocol import CUDA_ONLY
+    from engine.device.choice import AUTO
+
+    only = backend != AUTO and backend_named(backend).why_not("cpu", "fp32") == CUDA_ONLY
+    return "cuda" if only else "cpu"
+
+
+def _built(network: Network, options: BuildOptions, device: str) -> Iterator[Report]:
     from engine.device.backends import backend_named
     from engine.device.choice import AUTO
     from engine.device.compile import build_engine, compile_module
@@ -108,12 +120,12 @@ def _built(network: Network, options: BuildOptions) -> Iterator[Report]:
 
     common: dict[str, Any] = {
         "dynamic": network.dynamic,
-        "device": options.device,
+        "device": device,
         "cache": options.folder,
     }
     backend = None if options.backend == AUTO else backend_named(options.backend)
     only_build = backend is not None and not backend.needs_device and why_no_cuda() is not None
-    for precision in _precisions(network, options):
+    for precision in _precisions(network, options, device):
         common["precision"] = precision
         if only_build:
             yield build_engine(network.module, network.example, backend=options.backend, **common)
@@ -129,7 +141,7 @@ def _built(network: Network, options: BuildOptions) -> Iterator[Report]:
         yield compiled.report
 
 
-def _precisions(network: Network, options: BuildOptions) -> tuple[Precision, ...]:
+def _precisions(network: Network, options: BuildOptions, device: str) -> tuple[Precision, ...]:
     """The asked one; else all that the network stands and the backend has on the device."""
     from engine.device.backends import backend_named
     from engine.device.choice import AUTO
@@ -137,12 +149,12 @@ def _precisions(network: Network, options: BuildOptions) -> tuple[Precision, ...
     if options.precision:
         return (options.precision,)
     known = network.precisions
-    if options.device == "cpu":
+    if device == "cpu":
         known = tuple(name for name in known if name != "fp16") or known
     if options.backend == AUTO:
         return known
     backend = backend_named(options.backend)
-    able = tuple(name for name in known if backend.why_not(options.device, name) is None)
+    able = tuple(name for name in known if backend.why_not(device, name) is None)
     return able or known[:1]  # which then says why not
 
 
@@ -184,14 +196,14 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _cells(entry: Entry) -> tuple[str, ...]:
+def _cells(store: EngineStore, entry: Entry) -> tuple[str, ...]:
     size = f"{entry.size_bytes / 2**20:.1f}"
     if entry.header is None:
         return "-", entry.problem, "-", "-", "-", size
     key = entry.header.key
     return (
         entry.header.label,
-        _choice(entry) if key.backend == "auto" else key.backend,
+        _choice(store, entry) if key.backend == "auto" else key.backend,
         key.precision,
         f"{key.machine.name} x{key.threads}" if key.threads else key.machine.name,
         " ".join(key.inputs),
@@ -199,15 +211,12 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _choice(entry: Entry) -> str:
-    """What `auto` chose: the payload of its entry."""
-    assert entry.header is not None
-    payload = entry.path.read_bytes()[-entry.header.payload_bytes :]
+def _choice(store: EngineStore, entry: Entry) -> str:
     try:
-        chosen = msgspec.json.decode(payload)
-        return f"auto: {chosen['backend']} {chosen['precision']}"
-    except (msgspec.DecodeError, KeyError, TypeError):
+        chosen = store.choice(entry)
+    except (DamagedError, OSError):
         return "auto: damaged"
+    return f"auto: {chosen.backend} {chosen.precision}"
 
 
 def _ago(seconds: float) -> str:

@@ -17,21 +17,13 @@ from engine.device.compiled import Compiled
 from engine.device.engines import EngineStore
 from engine.device.job import Job
 from engine.device.making import guarded, make, wanted
-from engine.device.report import Candidate, EngineKey, Precision
+from engine.device.report import Candidate, Choice, EngineKey, Precision
 from engine.errors import CompileError
 
 AUTO = "auto"
 LEAST_RUNS, MOST_RUNS = 7, 100
 MEASURE_S = 0.5  # per candidate, if that is more than LEAST_RUNS
 WARM_UPS = 3
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """What `auto` found; kept as a file of its own."""
-
-    backend: str
-    precision: Precision
-    candidates: tuple[Candidate, ...]
 
 
 def choice_key(job: Job, tolerance: float | None) -> EngineKey:

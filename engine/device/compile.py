@@ -70,23 +70,25 @@ def compile_module(  # noqa: PLR0913  one parameter per decision
     return compiled
 
 
-def is_chosen(
+def is_chosen(  # noqa: PLR0913  as above
     module: nn.Module,
     example: torch.Tensor | Sequence[torch.Tensor],
     *,
     precision: Precision = "fp32",
     dynamic: Mapping[str, Mapping[int, tuple[int, int]]] | None = None,
+    device: str = "cpu",
     tolerance: float | None = None,
     cache: Path | None = None,
 ) -> bool:
-    """Whether `auto` has chosen for this module on this processor before, with as many threads.
+    """Whether `auto` has chosen for this module here before: on this processor with as many
+    threads, or on this GPU.
 
     Nothing is built or measured.
     """
     store = EngineStore(cache)
     if not store.entries():
         return False  # without the export that a key takes
-    job, _ = _job(module, example, precision, dynamic, "cpu")
+    job, _ = _job(module, example, precision, dynamic, device)
     return store.path_of(choice_key(job, tolerance)).exists()
 
 

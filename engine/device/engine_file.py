@@ -41,10 +41,12 @@ def encode_head(key: EngineKey, label: str, payload: bytes, build_seconds: float
     return MAGIC + len(header).to_bytes(4, "little") + hashlib.sha256(header).digest() + header
 
 
-def read_payload(descriptor: int, key: EngineKey) -> memoryview:
-    """The engine's bytes, mapped. DamagedError says what is wrong."""
+def read_payload(descriptor: int, key: EngineKey | None = None) -> memoryview:
+    """The engine's bytes, mapped; with a key only if they were made for it. DamagedError says what
+    is wrong.
+    """
     header, start, whole = read_header(descriptor)
-    if header.key != key:
+    if key is not None and header.key != key:
         raise DamagedError("is of another version or machine")
     if whole - start != header.payload_bytes:
         raise DamagedError(f"has {whole - start} bytes instead of {header.payload_bytes}")
@@ -73,7 +75,11 @@ def read_header(descriptor: int) -> tuple[Header, int, int]:
 
 
 def header_or_problem(path: Path) -> tuple[Header | None, str]:
-    descriptor = os.open(path, os.O_RDONLY)
+    """FileNotFoundError comes through."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError as error:
+        return None, f"cannot be read: {error.strerror}"
     try:
         return read_header(descriptor)[0], ""
     except DamagedError as problem:

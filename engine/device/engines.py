@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 
@@ -30,7 +31,7 @@ from engine.device.engine_file import (
     header_or_problem,
     read_payload,
 )
-from engine.device.report import EngineKey
+from engine.device.report import Choice, EngineKey
 
 DEFAULT_MAX_BYTES = 4 << 30
 ORPHAN_S = 3600.0  # a file that was begun so long ago is nobody's any more
@@ -126,21 +127,33 @@ class EngineStore:
         for path in self.folder.glob("*.engine"):
             with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
                 stat = path.stat()
-                header, problem = header_or_problem(path)
-                ago = max(now - stat.st_mtime, 0.0)
-                found.append(Entry(path, header, stat.st_size, ago, problem))
+                if S_ISREG(stat.st_mode):  # whatever else has such a name is not ours
+                    header, problem = header_or_problem(path)
+                    ago = max(now - stat.st_mtime, 0.0)
+                    found.append(Entry(path, header, stat.st_size, ago, problem))
         return sorted(found, key=lambda entry: entry.used_ago_s)
 
+    def choice(self, entry: Entry) -> Choice:
+        """What `auto` chose, of an entry of that backend. DamagedError, OSError: no telling."""
+        with entry.path.open("rb") as file:
+            payload = bytes(read_payload(file.fileno()))
+        try:
+            return msgspec.json.decode(payload, type=Choice)
+        except msgspec.DecodeError as error:
+            raise DamagedError(f"holds no choice of this version ({error})") from error
+
     def remove(self, path: Path) -> bool:
-        """Delete an engine, unless somebody holds it; whether it is gone."""
+        """Delete an engine, unless somebody holds it or owns it; whether it is gone."""
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return True
+        except OSError:  # another user's
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)
-        except BlockingIOError:
+        except OSError:  # held, or in a folder that is read only
             return False
         finally:
             os.close(descriptor)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.convert import nearest
 from engine.device.report import Precision
@@ -33,12 +33,37 @@ class Network:
     dynamic: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
 
 
+class RunsBy(NamedTuple):
+    """What runs a network in the operators that use it."""
+
+    cpu: str = ""  # its file's own runtime; empty: an engine that was built, else torch
+    on_gpu: bool = True  # by an engine that was built, else torch; False: nobody takes it there
+
+
+def runs(by: RunsBy) -> Callable[[Callable[[], Network]], Callable[[], Network]]:
+    """Decorates what makes a network, for `doctor`."""
+
+    def told(make: Callable[[], Network]) -> Callable[[], Network]:
+        vars(make)["runs_by"] = by
+        return make
+
+    return told
+
+
+def runs_by(make: Callable[[], Network]) -> RunsBy:
+    """What `runs` said, else engines everywhere."""
+    by: RunsBy = vars(make).get("runs_by", RunsBy())
+    return by
+
+
 def networks() -> dict[str, Callable[[], Network]]:
     """Every installed network by its name; calling one loads it, and needs torch."""
-    found: dict[str, Callable[[], Network]] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        found[entry.name] = entry.load()
-    return found
+    return {entry.name: entry.load() for entry in network_entries()}
+
+
+def network_entries() -> list[EntryPoint]:
+    """The installed networks, none of them loaded."""
+    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
 def network_named(name: str) -> Callable[[], Network]:
@@ -48,8 +73,3 @@ def network_named(name: str) -> Callable[[], Network]:
         message = f"there is no network '{name}' ({nearest(name, found)})"
         raise CompileError("BAD_INPUT", message)
     return found[name]
-
-
-def network_names() -> list[str]:
-    """The installed networks, none of them loaded."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))

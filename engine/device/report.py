@@ -58,6 +58,14 @@ class Candidate(msgspec.Struct, frozen=True):
     why_not: str = ""  # why it was not taken; empty for the one that was
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """What `auto` found; kept as a file of its own."""
+
+    backend: str
+    precision: Precision
+    candidates: tuple[Candidate, ...]
+
+
 class Report(msgspec.Struct, frozen=True):
     """Which engine runs, and why this one."""
 

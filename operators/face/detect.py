@@ -20,6 +20,7 @@ from operators.ports import NodeVideo
 from operators.video.yuv import frame_size
 
 if TYPE_CHECKING:
+    from operators.face.engine import Engine
     from operators.face.on_device import DeviceBlaze
 
 
@@ -89,7 +90,7 @@ class FaceDetect(Operator[FaceDetectConfig]):
         self._counts = ctx.per_stream(lambda _: count())
         self._on_device: DeviceBlaze | None = None
         if ctx.gpu is not None:
-            self._on_device = self._open_on(ctx.gpu)
+            self._on_device = self._open_on(ctx.gpu, ctx)
             return
         self._find = FINDERS[self.config.model](self.config, placed(self.config.runtime, ctx))
 
@@ -109,15 +110,19 @@ class FaceDetect(Operator[FaceDetectConfig]):
             ]
         )
 
-    def _open_on(self, gpu: OnDevice) -> DeviceBlaze:
+    def _open_on(self, gpu: OnDevice, ctx: OpContext) -> DeviceBlaze:
         """DeviceError for what knows the CPU only."""
-        from operators.face.on_device import DeviceBlaze
+        from operators.face.engine import open_engine
+        from operators.face.on_device import NETWORKS, DeviceBlaze
 
         config = self.config
         if config.model == "crowd" or config.runtime == "native":
             what = "model crowd" if config.model == "crowd" else "runtime native"
             raise DeviceError(f"{what} runs on the CPU only; {gpu.device.name} was asked for")
-        return DeviceBlaze(config.model, gpu)
+        engine: Engine = "eager" if config.runtime == "torch" else "ready"
+        build = f"`frameloom engines build blazeface-{config.model} --device cuda` makes one"
+        net = open_engine(NETWORKS[config.model](), "face detector", engine, ctx, build)
+        return DeviceBlaze(config.model, gpu, net)
 
     def _is_due(self, frame: Frame) -> bool:
         return next(self._counts[frame.stamp.stream_id]) % self.config.every_n == 0

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from engine import Batch, Caps, Config, Frame, OpContext, Operator, OperatorError, Record
-from operators.face.host_tower import ENGINE, Encoded, Engine, HostTower
+from operators.face.engine import ENGINE, Engine
+from operators.face.host_tower import Encoded, HostTower
 from operators.face.records import Box, Track
 from operators.face.square import face_square, share_inside
 from operators.ports import Features, NodeVideo
@@ -94,11 +95,21 @@ class FaceEncode(Operator[FaceEncodeConfig]):
         self._tower = self._open_tower(ctx)
 
     def _open_tower(self, ctx: OpContext) -> Callable[[Sequence[tuple[Frame, Track]]], Encoded]:
+        """CompileError for an engine that was named and cannot be had."""
+        from operators.face.engine import open_engine
+        from operators.face.network import LARGEST_BATCH, tower_network
+
+        build = "`engine: auto` measures what is faster"
+        if not self.config.checkpoint:
+            option = f" --threads {ctx.threads}" if ctx.gpu is None else " --device cuda"
+            build = f"`frameloom engines build compact-image-tower{option}` makes one"
+        network = tower_network(self._vlm.image)
+        net = open_engine(network, "image tower", self.config.engine, ctx, build)
         if ctx.gpu is None:
-            return HostTower(self._vlm, self.config.engine, ctx)
+            return HostTower(self._vlm, net, LARGEST_BATCH)
         from operators.face.on_device import DeviceTower
 
-        return DeviceTower(self._vlm, ctx.gpu)
+        return DeviceTower(self._vlm, ctx.gpu, net)
 
     def process(self, frames: Batch[NodeVideo]) -> Batch[Features]:
         """All faces of a batch that are due go through the tower together."""

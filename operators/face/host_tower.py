@@ -1,18 +1,15 @@
-"""Faces of frames in host memory through the image tower, by the fastest engine that was built.
-
-Engines are built ahead (`frameloom engines build`), because the first time takes half a minute: a
-door must not wait for that. Where none was, the tower runs as torch runs it, and the node says so.
-"""
+"""Faces of frames in host memory through the image tower."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engine import CapsError, Frame, OpContext
+from engine import CapsError, Frame
+from operators.face.engine import Run
 from operators.face.records import Track
 from operators.face.square import cut_out, face_square
 
@@ -21,12 +18,6 @@ if TYPE_CHECKING:
 
 U8 = npt.NDArray[np.uint8]
 F16 = npt.NDArray[np.float16]
-Engine = Literal["ready", "auto", "eager", "onnxruntime", "openvino", "aot"]
-ENGINE = (
-    "what computes the image tower on a CPU. ready: what `frameloom engines build` chose for this "
-    "machine, else eager; auto: chooses now, which takes half a minute the first time; the others "
-    "by name"
-)
 LEAST_COLOUR = 4.0  # levels between a pixel's channels on average; less is a grey or dark picture
 
 
@@ -40,10 +31,10 @@ class Encoded(NamedTuple):
 class HostTower:
     """One call at a time."""
 
-    def __init__(self, vlm: Vlm, engine: Engine, ctx: OpContext) -> None:
-        """CompileError for an engine that was named and cannot be had."""
+    def __init__(self, vlm: Vlm, image: Run, largest: int) -> None:
+        """`image` takes images and gives their features, `largest` of them at most."""
         self._vlm = vlm
-        self._image, self._largest = open_engine(vlm, engine, ctx)
+        self._image, self._largest = image, largest
         black = np.zeros((vlm.image.size_px, vlm.image.size_px, 3), np.uint8)
         self._none = self._encode([black])[:0]  # also has the first face not pay for warming up
 
@@ -79,26 +70,6 @@ class HostTower:
             joined = torch.cat([found.pooled[:, None], found.patches_value], dim=1)
         array: F16 = joined.to(torch.float16).numpy()
         return array
-
-
-def open_engine(vlm: Vlm, engine: Engine, ctx: OpContext) -> tuple[Callable[[Any], Any], int]:
-    """(what takes images and gives their features, how many images at most)."""
-    from operators.face.network import LARGEST_BATCH, tower_network
-
-    if engine == "eager":
-        return vlm.image, LARGEST_BATCH
-    from engine.device.compile import compile_module, is_chosen
-
-    network = tower_network(vlm.image)
-    options: dict[str, Any] = {"dynamic": network.dynamic, "tolerance": network.tolerance}
-    given = network.module, network.example
-    if engine == "ready" and not is_chosen(*given, **options):
-        return vlm.image, LARGEST_BATCH
-    backend = "auto" if engine == "ready" else engine
-    compiled = compile_module(*given, backend=backend, **options)
-    report = compiled.report
-    ctx.report("ENGINE", f"image tower by {report.backend} in {report.precision}")
-    return compiled, LARGEST_BATCH
 
 
 def has_colour(crop: U8) -> bool:

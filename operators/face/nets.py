@@ -25,7 +25,7 @@ F32 = npt.NDArray[np.float32]
 Runtime = Literal["auto", "native", "torch"]
 RUNTIME = (
     "native: the file's own runtime, on the CPU; torch: on the node's device; auto: native on the "
-    "CPU, torch on a GPU"
+    "CPU; on a GPU what `frameloom engines build --device cuda` chose, else torch"
 )
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.device.networks import Network
+from engine.device.networks import Network, RunsBy, runs
 from operators.face.blazeface import VARIANTS
 from operators.face.encode import SHIPPED
 
 if TYPE_CHECKING:
     from operators.nn.vlm.interface import ImageTower
 
+LITERT = RunsBy("LiteRT")
 BATCH, LARGEST_BATCH = 2, 8  # pictures that a detector is given at once
 FACES = 4  # speed and deviation are measured on
 
@@ -45,26 +46,31 @@ def tower_network(tower: ImageTower) -> Network:
     return Network(module, (preprocess(crops, tower),), ("fp32", "fp16", "bf16"), None, free)
 
 
+@runs(LITERT)
 def blazeface_short() -> Network:
     """BlazeFace for faces within 2 m."""
     return _detector("blazeface-short", VARIANTS["short"].weights, VARIANTS["short"].size_px)
 
 
+@runs(LITERT)
 def blazeface_full() -> Network:
     """BlazeFace for faces within 5 m."""
     return _detector("blazeface-full", VARIANTS["full"].weights, VARIANTS["full"].size_px)
 
 
+@runs(LITERT)
 def blazeface_back() -> Network:
     """BlazeFace for small faces."""
     return _detector("blazeface-back", VARIANTS["back"].weights, VARIANTS["back"].size_px)
 
 
+@runs(RunsBy("LiteRT", on_gpu=False))
 def face_mesh() -> Network:
     """The mesh of 468 points."""
     return _detector("face-mesh", "face_mesh.tflite", 192)
 
 
+@runs(RunsBy("onnxruntime", on_gpu=False))
 def centerface() -> Network:
     """CenterFace on a picture of 640x480."""
     return _detector("centerface", "centerface.onnx", 640, height_px=480)

@@ -15,17 +15,16 @@ import numpy.typing as npt
 
 from engine import CapsError, Frame
 from engine.device.array import DeviceArray
-from engine.device.networks import Network
 from engine.device.staging import StagingRing
 from operators.face.blazeface import VARIANTS, anchor_centres, decode
 from operators.face.candidates import Candidates, blend_overlapping
+from operators.face.engine import Run
 from operators.face.host_tower import LEAST_COLOUR, Encoded
 from operators.face.network import (
     LARGEST_BATCH,
     blazeface_back,
     blazeface_full,
     blazeface_short,
-    tower_network,
 )
 from operators.face.square import face_square, square_matrix
 from operators.kernels.crop import CropKernel, Squares
@@ -51,11 +50,11 @@ class DeviceBlaze:
         self,
         name: str,
         gpu: OnDevice,
+        net: Run,
         *,
         kernel: Callable[[Fit, int], Kernel] | None = None,
-        compiled: Callable[[Network, str], Any] | None = None,
     ) -> None:
-        """`kernel` and `compiled` make what the defaults make, on another device: for tests."""
+        """`net` runs `NETWORKS[name]`; `kernel` makes a kernel for another device: for tests."""
         import torch
 
         variant = VARIANTS[name]
@@ -66,7 +65,7 @@ class DeviceBlaze:
         self._ring = StagingRing(gpu.device)
         self._anchors = anchor_centres(variant)
         self._cat: Any = torch.cat
-        self._net = (compiled or compiled_for)(NETWORKS[name](), gpu.device.name)
+        self._net = net
 
     def __call__(
         self, frames: Sequence[Frame], min_score: float, max_iou: float
@@ -111,16 +110,6 @@ class DeviceBlaze:
         return fit
 
 
-def compiled_for(network: Network, device: str) -> Any:
-    """The fastest engine for a detector; half precision may be used."""
-    from engine.device.compile import compile_module
-
-    return compile_module(
-        network.module, network.example, precision="fp16", dynamic=network.dynamic,
-        device=device, tolerance=network.tolerance,
-    )  # fmt: skip
-
-
 class DeviceTower:
     """Faces of frames on the node's GPU through the image tower. One call at a time."""
 
@@ -128,11 +117,11 @@ class DeviceTower:
         self,
         vlm: Vlm,
         gpu: OnDevice,
+        net: Run,
         *,
         kernel: Callable[[Squares, int], CropKernelLike] | None = None,
-        compiled: Callable[[Network, str], Any] | None = None,
     ) -> None:
-        """`kernel` and `compiled` as for `DeviceBlaze`."""
+        """`net` runs the model's image tower; `kernel` as for `DeviceBlaze`."""
         import torch
 
         self._torch: Any = torch
@@ -142,8 +131,7 @@ class DeviceTower:
         self._ring = StagingRing(gpu.device)
         self.size_px = vlm.image.size_px
         self._scale, self._shift = normalisation(vlm.image.mean, vlm.image.std)
-        network = tower_network(vlm.image)
-        self._net = (compiled or compiled_for)(network, gpu.device.name)
+        self._net = net
         self._shape = self._features_of_nothing()
 
     def __call__(self, faces: Sequence[tuple[Frame, Track]]) -> Encoded:

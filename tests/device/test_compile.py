@@ -15,6 +15,7 @@ import torch
 
 from engine.device import choice
 from engine.device.backends import NAMES, aot, backend_named, eager, onnxruntime, openvino
+from engine.device.backends.protocol import CUDA_ONLY
 from engine.device.compile import FP16_NOTE, build_engine, compile_module
 from engine.device.engines import EngineCacheWarning
 from engine.device.report import Precision, Report
@@ -154,7 +155,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "backend": ({"backend": "openvin"}, "NO_BACKEND", "did you mean 'openvino'"),
     "precision": ({"precision": "fp8"}, "BAD_INPUT", "no precision 'fp8'"),
     "of backend": ({"backend": "onnxruntime", "precision": "bf16"}, "NO_BACKEND", "fp32 only"),
-    "gpu backend": ({"backend": "tensorrt_rtx"}, "NO_BACKEND", "needs an NVIDIA GPU"),
+    "gpu backend": ({"backend": "tensorrt_rtx"}, "NO_BACKEND", "for NVIDIA GPUs only: device cuda"),
     "device": ({"device": "tpu"}, "NO_DEVICE", "cpu, cuda or cuda:N"),
     "index": ({"device": "cuda:x"}, "NO_DEVICE", "cpu, cuda or cuda:N"),
     "name": ({"dynamic": {"image": {0: (1, 8)}}}, "BAD_INPUT", "did you mean 'images'"),
@@ -274,7 +275,7 @@ def test_auto_takes_the_fastest_and_remembers(
     assert told["openvino"].why_not == ""
     assert told["onnxruntime"].why_not == "slower than openvino"
     assert told["onnxruntime"].ms == 2.0
-    assert told["tensorrt"].why_not == "it needs an NVIDIA GPU"
+    assert told["tensorrt"].why_not == CUDA_ONLY
     assert told["inductor"].why_not.startswith("aot is the same compiler")
     measured.clear()  # measuring again would fail
     monkeypatch.setattr(openvino.OpenVino, "build", refuse)

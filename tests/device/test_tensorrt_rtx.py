@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.device.backends import tensorrt, tensorrt_rtx
+from engine.device.backends.protocol import CUDA_ONLY
 from engine.device.compile import build_engine
 from engine.device.engines import EngineStore
 from engine.device.job import Job
@@ -86,8 +87,8 @@ def test_it_does_not_run_without_a_gpu(tmp_path: Path) -> None:
     if cause is not None:
         with pytest.raises(CompileError, match=r"NO_DEVICE: cuda cannot be had: .*doctor"):
             build_engine(Tiny(), images(), backend="eager", device="cuda", cache=tmp_path)
-    assert tensorrt_rtx.BACKEND.why_not("cpu", "fp32") == "it needs an NVIDIA GPU"
-    assert tensorrt.BACKEND.why_not("cpu", "fp32") == "it needs an NVIDIA GPU"
+    assert tensorrt_rtx.BACKEND.why_not("cpu", "fp32") == CUDA_ONLY
+    assert tensorrt.BACKEND.why_not("cpu", "fp32") == CUDA_ONLY
 
 
 @pytest.mark.slow

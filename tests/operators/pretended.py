@@ -83,8 +83,8 @@ def on_device(frame: Frame) -> Frame:
     return frame.with_data(array, replace(frame.caps, device="cuda:0"))
 
 
-def eager(network: Any, device: str) -> Any:
-    """Instead of an engine: the module."""
+def eager(network: Any, *_: Any) -> Any:
+    """Instead of `operators.face.engine.open_engine`: the module."""
 
     def run(*inputs: torch.Tensor) -> Any:
         with torch.inference_mode():

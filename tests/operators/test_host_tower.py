@@ -42,10 +42,13 @@ def network() -> Any:
 
 
 def test_nothing_built_is_torch_itself_and_takes_no_time(engines: Path) -> None:
-    given, told = features("ready")
-    assert told == []
+    given, ((code, told),) = features("ready")
+    assert code == "ENGINE", "what runs is always said"
+    assert told.startswith("image tower by torch eager in fp32: no engine was built for this mach")
     assert not engines.exists()
-    assert np.array_equal(given, features("eager")[0])
+    eager, said = features("eager")
+    assert said == [("ENGINE", "image tower by torch eager in fp32")]
+    assert np.array_equal(given, eager)
 
 
 @pytest.mark.slow
@@ -76,6 +79,13 @@ def test_an_engine_by_name_is_taken_or_refused_never_another(engine: str) -> Non
     assert (code, told) == ("ENGINE", f"image tower by {engine} in fp32")
     eager, _ = features("eager")
     assert np.abs(given - eager).max() < 5e-3 * np.abs(eager).max()
+
+
+def test_the_shipped_tower_is_told_how_to_be_faster() -> None:
+    ctx = HarnessContext()
+    FaceEncode(FaceEncodeConfig()).open(ctx)
+    ((_, told),) = ctx.reports
+    assert told.endswith("`frameloom engines build compact-image-tower --threads 1` makes one")
 
 
 def test_an_engine_that_cannot_be_had_is_the_nodes_error(monkeypatch: pytest.MonkeyPatch) -> None:

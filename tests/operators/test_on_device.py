@@ -10,10 +10,11 @@ import torch
 
 from engine import Batch, CapsError, DeviceError
 from engine.testing import HarnessContext
+from operators.face import engine as engine_of_node
 from operators.face import on_device as module
 from operators.face.detect import FaceDetect, FaceDetectConfig
 from operators.face.encode import EncodedFace, FaceEncode, FaceEncodeConfig
-from operators.face.on_device import LARGEST_BATCH, DeviceBlaze
+from operators.face.on_device import LARGEST_BATCH, NETWORKS, DeviceBlaze
 from operators.face.records import Face, Unsearched
 from operators.kernels.crop import Squares, crop_twin
 from operators.kernels.planes import Fit, planes_twin
@@ -56,7 +57,7 @@ def nv12(frame: Any) -> Any:
 def detector(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> FaceDetect:
     """A node on a pretended GPU, open."""
     monkeypatch.setattr(module, "PlanesKernel", twin_kernel)
-    monkeypatch.setattr(module, "compiled_for", eager)
+    monkeypatch.setattr(engine_of_node, "open_engine", eager)
     ctx = HarnessContext()
     ctx.device, ctx.gpu = "cuda:0", pretended_gpu()
     operator = FaceDetect(FaceDetectConfig(**settings))
@@ -134,7 +135,8 @@ def crop_kernel(squares: Squares, device: int) -> Any:
 
 def encoder(monkeypatch: pytest.MonkeyPatch, *, on_gpu: bool) -> FaceEncode:
     monkeypatch.setattr(module, "CropKernel", crop_kernel)
-    monkeypatch.setattr(module, "compiled_for", eager)
+    if on_gpu:
+        monkeypatch.setattr(engine_of_node, "open_engine", eager)
     ctx = HarnessContext()
     if on_gpu:
         ctx.device, ctx.gpu = "cuda:0", pretended_gpu()
@@ -188,14 +190,10 @@ def test_a_gpu_finds_what_the_processor_finds() -> None:
     frame = picture(astronaut(), "yuv420p")
     (wanted,) = on_cpu(frame)
     with Devices().scope("cuda:0", 0) as scope:
-        finder = scope.call(lambda: DeviceBlaze("full", scope, compiled=_eager), [])
+        net = NETWORKS["full"]().module.to("cuda:0")
+        finder = scope.call(lambda: DeviceBlaze("full", scope, net), [])
         data = StagingRing(scope.device).upload(frame.data, scope.stream)
         given = frame.with_data(data)
         (found,) = scope.call(lambda: finder([given], 0.5, 0.3), [given])
     assert len(found.scores) == 1
     assert overlap(tuple(found.boxes[0]), wanted.box) > 0.97
-
-
-def _eager(network: Any, device: str) -> Any:
-    net = network.module.to(device)
-    return lambda pictures: net(pictures)

@@ -12,6 +12,7 @@ from engine.commands.console import EXIT_FAILED, EXIT_OK
 from engine.commands.doctor import Asked, doctor_command, judge
 from engine.commands.finding import Finding
 from engine.commands.probes import Outcome, Package, last_words, probe, probe_gpu, run_code
+from engine.errors import GraphError
 
 UP = """
 graph: up
@@ -91,6 +92,19 @@ def test_a_graph_that_asks_for_a_gpu_that_is_not_there_is_exit_code_1(
     assert found["cuda:99"]["verdict"] == "broken"
     assert found["cuda:99"]["note"].startswith("cannot run up: cuda:99 was asked for")
     assert found["cpu"]["note"] == "runs pattern, as the graph says"
+
+
+def test_a_graph_that_is_wrong_does_not_cost_the_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "OPTIONAL", ())
+    graph = tmp_path / "up.yaml"
+    graph.write_text(UP.replace("DEVICE", "gpu"))
+    with pytest.raises(GraphError, match="there is no device 'gpu'"):
+        doctor_command(Asked(str(graph), [], [], None), as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert not told["ok"]
+    assert "codecs" in {finding["what"] for finding in told["findings"]}
 
 
 def test_a_graph_that_can_run_is_exit_code_0(

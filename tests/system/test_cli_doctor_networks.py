@@ -1,9 +1,14 @@
-"""What `doctor` tells of networks that come along: the choices kept for this machine, or none."""
+"""What `doctor` tells of networks that come along: what runs them here, and why that."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -11,7 +16,16 @@ from torch import nn
 from engine.commands import doctor_networks
 from engine.commands.doctor_networks import network_findings
 from engine.device.compile import compile_module
+from engine.device.driver import Driver, Gpu
 from engine.device.engines import EngineStore
+from engine.device.machine import machine_of
+from engine.device.networks import Network, RunsBy, runs
+from engine.device.report import Candidate, Choice, EngineKey, Machine
+from tests.device.modules import key
+
+CHOICE = msgspec.json.encode(
+    Choice("openvino", "bf16", (Candidate("eager", "fp32", 8.0), Candidate("openvino", "bf16", 2)))
+)
 
 
 class Named(nn.Module):
@@ -27,11 +41,43 @@ class Named(nn.Module):
         return torch.relu(self.layer(x))
 
 
+def never() -> Network:
+    raise AssertionError("doctor loads no network")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks, and no GPU."""
+    own = runs(RunsBy("LiteRT", on_gpu=False))(lambda: never())
+    offer(monkeypatch, named=lambda: never(), other=own)
+    monkeypatch.setattr(doctor_networks, "_gpus", lambda: ())
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, **makers: Callable[[], Network]) -> None:
+    entries = [SimpleNamespace(name=name, load=lambda m=make: m) for name, make in makers.items()]
+    monkeypatch.setattr(doctor_networks, "network_entries", lambda: entries)
+
+
+def choice_for(folder: Path, *, payload: bytes = CHOICE, **changes: Any) -> Path:
+    """A choice for `named` by this processor with one thread, but for the changes."""
+    base: EngineKey = key("auto")
+    ours = {"device": "cpu", "machine": machine_of("cpu"), "threads": 1, "versions": {}}
+    made = msgspec.structs.replace(base, **{**ours, **changes})
+    store = EngineStore(folder)
+    store.get(made, "named", lambda: payload).close()
+    return store.path_of(made)
+
+
+def told(folder: Path) -> str:
+    return network_findings(EngineStore(folder))[0].note
+
+
 @pytest.mark.slow
-def test_a_choice_is_told_with_its_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_networks, "network_names", lambda: ["named", "other"])
+def test_a_choice_is_told_with_its_speed(tmp_path: Path) -> None:
     store = EngineStore(tmp_path)
-    assert [f.note for f in network_findings(store)] == [doctor_networks.NONE] * 2
+    named, other = network_findings(store)
+    assert named.note.startswith("torch eager: no engine was built; `frameloom engines build named")
+    assert other.note == "LiteRT, its file's own runtime"
     compiled = compile_module(Named(), torch.rand(2, 4), cache=tmp_path)
     compiled.close()
     chosen, other = network_findings(store)
@@ -39,4 +85,63 @@ def test_a_choice_is_told_with_its_speed(tmp_path: Path, monkeypatch: pytest.Mon
     assert chosen.what == "network named"
     assert chosen.note.startswith(f"{report.backend} in {report.precision} for {report.threads} th")
     assert " ms, eager " in chosen.note
-    assert other.note == doctor_networks.NONE
+    assert other.note == "LiteRT, its file's own runtime"
+
+
+def test_a_choice_of_now_and_here(tmp_path: Path) -> None:
+    choice_for(tmp_path, versions={"msgspec": metadata.version("msgspec")})
+    assert told(tmp_path) == "openvino in bf16 for 1 thread: 2.0 ms, eager 8.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"machine": Machine("another", "0", "")}, "made on another computer"),
+        ({"versions": {"msgspec": "0.0.1"}}, "made with msgspec 0.0.1"),
+        ({"versions": {"no-such": "1"}}, "made with no-such, which is not here any more"),
+    ],
+)
+def test_a_choice_of_elsewhere_or_before_is_not_stated_as_a_fact(
+    changes: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    choice_for(tmp_path, **changes)
+    assert told(tmp_path).startswith(f"torch eager: engines in the cache are {why}; ")
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "no choice"])
+def test_damage_is_told_and_the_report_goes_on(damage: str, tmp_path: Path) -> None:
+    path = choice_for(tmp_path, payload=b"{}" if damage == "no choice" else CHOICE)
+    data = path.read_bytes()
+    if damage == "changed":
+        path.write_bytes(data[:-20] + b"\xff" + data[-19:])
+    if damage == "cut":
+        path.write_bytes(data[:-30])
+    named, other = network_findings(EngineStore(tmp_path))
+    assert named.note.startswith("the choice for 1 thread is measured again: its file ")
+    assert other.verdict == "ok"
+
+
+def test_each_gpu_is_told_what_runs_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = (Gpu(0, "H200", (9, 0), 1), Gpu(1, "H200", (9, 0), 1), Gpu(2, "T4", (7, 5), 1))
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor_networks, "ask_driver", lambda: Driver((13, 0), gpus))
+    offer(monkeypatch, named=lambda: never())
+    choice_for(tmp_path, device="cuda", machine=Machine("H200", "9.0", "580"), threads=0)
+    _, *parts = told(tmp_path).split("; ")[1:]
+    assert parts == [
+        "openvino in bf16 for cuda:0: 2.0 ms, eager 8.0",
+        "openvino in bf16 for cuda:1: 2.0 ms, eager 8.0",
+        "torch eager on cuda:2 until `frameloom engines build named --device cuda`",
+    ]
+
+
+def test_a_network_of_a_broken_package_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise ImportError("no module named theirs")
+
+    entries = [SimpleNamespace(name="theirs", load=broken)]
+    monkeypatch.setattr(doctor_networks, "network_entries", lambda: entries)
+    (found,) = network_findings(EngineStore(tmp_path))
+    assert (found.verdict, found.note) == ("missing", "cannot be loaded: no module named theirs")

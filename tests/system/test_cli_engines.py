@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +28,9 @@ def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "networks", lambda: {"tiny": make})
 
 
-def options(folder: Path, backend: str, device: str = "cpu", as_json: bool = True) -> BuildOptions:
+def options(
+    folder: Path, backend: str, device: str | None = "cpu", as_json: bool = True
+) -> BuildOptions:
     return BuildOptions(backend, device, 1, None, folder, as_json)
 
 
@@ -55,7 +60,7 @@ def test_build_list_clear(
 def test_plans_are_built_in_every_precision(
     tiny_network: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build_command([], options(tmp_path, "tensorrt_rtx", "cuda")) == 0
+    assert build_command([], options(tmp_path, "tensorrt-rtx", None)) == 0
     reports = json.loads(capsys.readouterr().out)
     assert [report["precision"] for report in reports] == ["fp32", "fp16", "bf16"]
     assert len(EngineStore(tmp_path).entries()) == 3
@@ -68,12 +73,15 @@ def test_what_cannot_be_built_is_exit_code_1(
     said = capsys.readouterr()
     assert json.loads(said.out) == []
     assert "tiny: NO_BACKEND: tensorrt cannot be had for fp32 on cpu" in said.err
+    assert "it makes engines for NVIDIA GPUs only: device cuda" in said.err
+    assert build_command([], options(tmp_path, "tensorrt", as_json=False)) == 1
+    assert capsys.readouterr().out == "", "no head of a table that is empty"
 
 
 def test_engines_in_use_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = EngineStore(tmp_path).get(key(), "Tiny", lambda: b"payload")
     assert clear_command([], tmp_path, as_json=False) == 1
-    assert capsys.readouterr().out == "removed 0; 1 in use, not removed\n"
+    assert capsys.readouterr().out == "removed 0; 1 in use or not to be deleted\n"
     held.close()
     assert clear_command([], tmp_path, as_json=True) == 0
     assert json.loads(capsys.readouterr().out) == {"removed": 1, "in_use": []}
@@ -93,6 +101,35 @@ def test_damage_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (tmp_path / "abc.engine").write_bytes(b"nonsense")
     list_command(tmp_path, as_json=False)
     assert "is no engine of this version" in capsys.readouterr().out
+
+
+def test_what_is_no_engine_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.engine").mkdir()
+    EngineStore(tmp_path).get(key(), "Tiny", lambda: b"payload").close()
+    list_command(tmp_path, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["engines"]) == 1
+    assert clear_command([], tmp_path, as_json=False) == 0
+    assert (tmp_path / "x.engine").is_dir()
+
+
+def test_anothers_engine_is_listed_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "theirs.engine").write_bytes(b"theirs")
+    opened = os.open
+
+    def refuse(path: Any, flags: int, *rest: Any) -> int:
+        if str(path).endswith("theirs.engine"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    list_command(tmp_path, as_json=False)
+    assert "cannot be read: Permission denied" in capsys.readouterr().out
+    assert clear_command([], tmp_path, as_json=False) == 1
+    assert capsys.readouterr().out == "removed 0; 1 in use or not to be deleted\n"
 
 
 def test_names_that_there_are_not(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ NAMES = (
 
 
 def backend_named(name: str) -> Backend:
-    """CompileError NO_BACKEND names those that there are."""
+    """CompileError NO_BACKEND names those that there are. `-` may stand for `_`."""
+    name = name.replace("-", "_")
     if name not in NAMES:
         raise CompileError("NO_BACKEND", f"there is no backend '{name}' ({nearest(name, NAMES)})")
     backend: Backend = import_module(f"engine.device.backends.{name}").BACKEND

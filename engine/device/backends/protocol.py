@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from engine.device.job import Job
 
+CUDA_ONLY = "it makes engines for NVIDIA GPUs only: device cuda"
 Run: TypeAlias = "Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]"
 
 
@@ -70,4 +71,4 @@ def cpu_only(device: str) -> str | None:
 
 
 def cuda_only(device: str) -> str | None:
-    return "it needs an NVIDIA GPU" if device == "cpu" else None
+    return CUDA_ONLY if device == "cpu" else None
