@@ -31,6 +31,7 @@ PARTS = {
     "kernels": "each fused kernel: time, bytes moved, share of the memory's speed",
     "engines": "every shipped network: eager, and every backend that there is",
     "replay": "captured graphs beside single launches, every network",
+    "operators": "each operator that works on a GPU, on 1080p frames: p50 and p99",
     "overlap": "nodes on streams of their own: the graph's time by its slowest node's",
     "streams": "cameras of 1080p at 30 fps until it does not keep up; needs PyAV there",
 }

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from bench.gpu import __main__ as gpu
-from bench.gpu import streams
+from bench.gpu import operators, streams
 from bench.gpu.__main__ import EXIT_NO_GPU, Outcome, main, run_parts
 from bench.gpu.tests import counts
 from bench.result import Bar, decode
 from engine.check import check
 from engine.errors import DeviceError
+from engine.testing import HarnessContext
 
 GOOD = Outcome({"copies_gbps": 4000.0}, (Bar("ratio", "<= 1.15", 1.1, True),))
 
@@ -100,6 +101,25 @@ def test_the_graph_of_the_streams_is_right_without_a_gpu() -> None:
     assert sorted(on_gpu) == ["camera", "detect", "encode"]
     assert len(plan.nodes["camera"].streams) == 3
     assert {edge.link for edge in plan.edges if edge.consumer in on_gpu} == {"inproc"}
+
+
+@pytest.mark.slow
+def test_what_is_timed_does_its_work() -> None:
+    """On the processor, where the operator knows it: faces are encoded, the badge is drawn."""
+    made = {}
+    for name, operator in operators.cases().items():
+        assert "cuda" in type(operator).devices
+        if "cpu" in type(operator).devices:
+            ctx = HarnessContext()
+            operator.open(ctx)
+            frame = operators.frame(0, operator, "yuv420p")
+            made[name] = operator.process(operators.given(operator, frame)), frame
+    encoded, _ = made["face_encode"]
+    assert encoded.frames[0].data.shape[0] == len(operators.FACES)
+    for name in ("overlay", "mark"):
+        after, before = made[name]
+        assert (after.data != before.data).any()
+    assert set(made) == {"face_detect", "face_encode", "overlay", "mark"}
 
 
 def test_every_part_is_a_module() -> None:
