@@ -20,7 +20,7 @@ Engine = Literal[
     "inductor",
 ]  # fmt: skip
 ENGINE = (
-    "what computes the image tower. ready: what `frameloom engines build` chose for this machine "
+    "what computes the network. ready: what `frameloom engines build` chose for this machine "
     "(fp32 on a CPU; on a GPU with --device cuda, there fp16 may be used), else torch eager in "
     "fp32; auto: chooses now, which takes half a minute to minutes the first time; the others by "
     "name, in fp32 on a CPU and fp16 on a GPU"

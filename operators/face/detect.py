@@ -20,7 +20,7 @@ from operators.ports import NodeVideo
 from operators.video.yuv import frame_size
 
 if TYPE_CHECKING:
-    from operators.face.engine import Engine
+    from operators.engines import Engine
     from operators.face.on_device import DeviceBlaze
 
 
@@ -112,7 +112,7 @@ class FaceDetect(Operator[FaceDetectConfig]):
 
     def _open_on(self, gpu: OnDevice, ctx: OpContext) -> DeviceBlaze:
         """DeviceError for what knows the CPU only."""
-        from operators.face.engine import open_engine
+        from operators.engines import open_engine
         from operators.face.on_device import NETWORKS, DeviceBlaze
 
         config = self.config

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from engine import Batch, Caps, Config, Frame, OpContext, Operator, OperatorError, Record
-from operators.face.engine import ENGINE, Engine
+from operators.engines import ENGINE, Engine
 from operators.face.host_tower import Encoded, HostTower
 from operators.face.records import Box, Track
 from operators.face.square import face_square, share_inside
@@ -96,7 +96,7 @@ class FaceEncode(Operator[FaceEncodeConfig]):
 
     def _open_tower(self, ctx: OpContext) -> Callable[[Sequence[tuple[Frame, Track]]], Encoded]:
         """CompileError for an engine that was named and cannot be had."""
-        from operators.face.engine import open_engine
+        from operators.engines import open_engine
         from operators.face.network import LARGEST_BATCH, tower_network
 
         build = "`engine: auto` measures what is faster"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import CapsError, Frame
-from operators.face.engine import Run
+from operators.engines import Run
 from operators.face.records import Track
 from operators.face.square import cut_out, face_square
 

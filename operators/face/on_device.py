@@ -18,7 +18,7 @@ from engine.device.array import DeviceArray
 from engine.device.staging import StagingRing
 from operators.face.blazeface import VARIANTS, anchor_centres, decode
 from operators.face.candidates import Candidates, blend_overlapping
-from operators.face.engine import Run
+from operators.engines import Run
 from operators.face.host_tower import LEAST_COLOUR, Encoded
 from operators.face.network import (
     LARGEST_BATCH,

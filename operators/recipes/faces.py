@@ -9,23 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine import Batch, EndOfStream, Frame, OperatorError
+from engine import Batch, Frame
 from engine.recipe import RecipeError
-from engine.testing import HarnessContext, make_frame
+from engine.testing import HarnessContext
 from operators.face.detect import FaceDetect, FaceDetectConfig
 from operators.face.records import Face
 from operators.face.square import cut_out, face_square, square_matrix
-from operators.sources.file import FileSource, FileSourceConfig
+from operators.recipes.media import PICTURES, VIDEOS, each_frame
 from operators.video.warp import apply
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-VIDEOS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".gif"})
 WIDER = 1.12  # side of a kept crop by that of the square: room for a detector's tremble
 SMALLEST_PX = 56  # of a face's square: below that there is nothing to learn from
 
@@ -66,7 +63,7 @@ class FaceReader:
 
         RecipeError if it cannot be read.
         """
-        frames = frames_of(path)
+        frames = list(each_frame(path))
         wanted = self._sampling.per_file
         step = max(1, len(frames) // wanted)
         for number in range(0, len(frames), step)[:wanted]:
@@ -117,27 +114,3 @@ def live_files(folder: Path) -> list[tuple[str, str, Path]]:
             f"{folder}: no picture or video in DOMAIN/live/SUBJECT/; e.g. office/live/anna/1.mp4"
         )
     return found
-
-
-def frames_of(path: Path) -> list[Frame]:
-    """Every frame of a picture or video. RecipeError if it cannot be read."""
-    if path.suffix.lower() in PICTURES:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise RecipeError(f"{path}: is no picture that can be read; remove it")
-        return [make_frame(image)]
-    source = FileSource(FileSourceConfig(uri=str(path), audio=False))
-    context = HarnessContext()
-    frames = []
-    try:
-        with context.exits:
-            source.open(context)
-            while True:
-                media = source.process()
-                if media is not None and media.frames is not None:
-                    frames.append(media.frames)
-    except EndOfStream:
-        source.close()
-    except OperatorError as error:
-        raise RecipeError(f"{path}: {error}; remove or replace it") from error
-    return frames

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from operators.recipes.faces import PICTURES, U8, VIDEOS, frames_of
+from operators.recipes.faces import U8
+from operators.recipes.media import PICTURES, VIDEOS, each_frame
 from operators.video.convert import to_rgb
 
 SHORTER_PX = 360  # side of a kept picture, at most
@@ -25,7 +26,7 @@ def read_rooms(folder: Path, per_file: int) -> dict[str, list[U8]]:
     for path in sorted(folder.glob("*/rooms/*")):
         if path.suffix.lower() not in PICTURES | VIDEOS:
             continue
-        frames = frames_of(path)
+        frames = list(each_frame(path))
         step = max(1, len(frames) // per_file)
         found[path.name] = [_small(to_rgb(frame)) for frame in frames[::step][:per_file]]
     return found

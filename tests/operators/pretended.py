@@ -84,7 +84,7 @@ def on_device(frame: Frame) -> Frame:
 
 
 def eager(network: Any, *_: Any) -> Any:
-    """Instead of `operators.face.engine.open_engine`: the module."""
+    """Instead of `operators.engines.open_engine`: the module."""
 
     def run(*inputs: torch.Tensor) -> Any:
         with torch.inference_mode():

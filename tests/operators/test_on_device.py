@@ -10,7 +10,7 @@ import torch
 
 from engine import Batch, CapsError, DeviceError
 from engine.testing import HarnessContext
-from operators.face import engine as engine_of_node
+from operators import engines as engine_of_node
 from operators.face import on_device as module
 from operators.face.detect import FaceDetect, FaceDetectConfig
 from operators.face.encode import EncodedFace, FaceEncode, FaceEncodeConfig
