@@ -1,0 +1,1 @@
+"""AR-Diffusion: video frame by frame, each frame at a diffusion timestep of its own."""

@@ -1,0 +1,1 @@
+"""Parts that several networks share: attention, blocks, positions, diffusion steps, training."""
