@@ -110,7 +110,11 @@ def test_a_fresh_adaln_block_passes_conditioned_tokens_and_works_on_free_ones() 
 
 @pytest.mark.parametrize("share_norm", [False, True])
 def test_adaln_modulates_each_group_by_its_own_condition(share_norm: bool) -> None:
-    block, x, c = AdaLnBlock(8, 2, share_norm=share_norm), torch.randn(1, 7, 8), torch.randn(1, 3, 8)
+    block, x, c = (
+        AdaLnBlock(8, 2, share_norm=share_norm),
+        torch.randn(1, 7, 8),
+        torch.randn(1, 3, 8),
+    )
     torch.nn.init.normal_(block.modulation.weight, std=0.3)
     tokens = block.modulation(torch.nn.functional.silu(c)).repeat_interleave(2, dim=1)
     zero, one = torch.zeros(1, 1, 8), torch.ones(1, 1, 8)

@@ -56,9 +56,19 @@ def test_a_resumed_run_is_the_run_that_was_never_interrupted(tmp_path: Path) -> 
 
 def test_a_state_of_no_step_can_be_resumed(tmp_path: Path) -> None:
     first, second = made(), made()
+    go(second, 2)
     first.save(tmp_path / "state.safetensors")
     second.resume(tmp_path / "state.safetensors")
     assert go(first, 3) == go(second, 3)
+
+
+def test_the_average_has_the_statistics_of_its_model() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    stepper = Stepper(model, CONFIG)
+    for _ in range(3):
+        stepper.update(model(torch.randn(8, 3, generator=stepper.generator()) + 5).square().sum())
+    assert torch.equal(stepper.averaged[1].running_mean, model[1].running_mean)
+    assert model[1].running_mean.abs().max() > 0.1
 
 
 def test_states_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 Source: the decoder of Chang et al., MaskGIT, CVPR 2022 (arXiv:2202.04200), as TiTok uses it (Yu et
 al., NeurIPS 2024, arXiv:2406.07550). Inferred, ours: `shuffle` lets the finest level work below the
-frame's resolution and give several pixels per place, which is most of the cost at 64x64.
+frame's resolution and give several pixels per place, which is most of the cost at 64x64. First
+weights keep variance (He et al., ICCV 2015, gain 1) with no bias: with torch's own each convolution
+about halves what it is told and adds a bias as large, and a small decoder is deaf for long.
 """
 
 from __future__ import annotations
@@ -73,8 +75,16 @@ class ConvDecoder(nn.Module):
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
         self.rgb = nn.Conv2d(width, 3 * config.shuffle**2, 3, padding=1)
         self.shuffle = nn.PixelShuffle(config.shuffle)
+        self.apply(_first_weights)
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """See the class."""
         rgb: torch.Tensor = self.shuffle(self.rgb(functional.silu(self.norm(self.layers(codes)))))
         return rgb
+
+
+def _first_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -60,7 +60,7 @@ def save_system(
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} cannot be saved: it is not finite, or beyond float16")
-    header = _Header(_VERSION, msgspec.to_builtins(config), tensor_digest(tensors), dict(card))
+    header = _Header(_VERSION, _told(config), tensor_digest(tensors), dict(card))
     data = safetensors.torch.save(tensors, {_KEY: msgspec.json.encode(header).decode()})
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
@@ -107,9 +107,15 @@ def _config(path: Path, header: _Header) -> SystemConfig:
         config = msgspec.convert(header.config, SystemConfig)
     except ValueError as error:  # msgspec's own is one too
         raise ValueError(f"{path.name}: its sizes are wrong: {error}") from error
-    if msgspec.to_builtins(config) != header.config:
+    if _told(config) != header.config:
         raise ValueError(f"{path.name}: its sizes are wrong: more or fewer than there are")
     return config
+
+
+def _told(config: SystemConfig) -> dict[str, Any]:
+    """As JSON gives it back: without tuples."""
+    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
+    return told
 
 
 def _fill(path: Path, module: nn.Module, part: str, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -103,6 +103,8 @@ class Stepper(Generic[Model]):
         own = [weight.detach() for weight in self._learned.values()]
         twins = dict(self.averaged.named_parameters())
         torch._foreach_lerp_([twins[name] for name in self._learned], own, 1 - share)
+        for twin, buffer in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            twin.copy_(buffer)  # statistics are averages already
 
     def save(self, path: Path) -> None:
         """All that is needed to go on exactly, whole or not at all."""
@@ -116,6 +118,7 @@ class Stepper(Generic[Model]):
         told, tensors = _read(path)
         if told.fingerprint != self._fingerprint:
             raise ValueError(f"{path.name} belongs to other data or settings")
+        self._adam.state.clear()
         if told.step > 0:
             for weight in self._learned.values():
                 self._adam.state[weight] = {
