@@ -55,6 +55,8 @@ class AgeSinkConfig(Config, frozen=True):
 class AgeSink(Operator[AgeSinkConfig]):
     """Notes when each frame arrives and how old it is then: [N, 2] int64, (arrival, age) in ns."""
 
+    pixels = "ignored"
+
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx
         self._notes = array("q")

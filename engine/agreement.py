@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from engine.caps import NEGOTIATED, Caps
+from engine.contract import UNMARKED, UNSEEN, Port
 from engine.convert import Place, nearest
 from engine.draft import DraftNode
 from engine.errors import Problem
@@ -15,8 +16,8 @@ from engine.wiring import DraftEdge
 
 Outputs = dict[tuple[str, str], Caps]  # (node, output port) -> what comes out
 Complete = Callable[[DraftNode, Caps], Caps]
-UNMARKED = "unmarked"  # a label: made by a model, and not said so on the picture itself
-UNSEEN = frozenset({"event", "features"})  # media that nobody looks at or listens to
+MARKED = "marked"  # a label: made by a model, and said so on the picture
+SYNTHETIC = frozenset({MARKED, UNMARKED})
 POLICY_FIELDS = ("like", "label", "cleans")
 
 
@@ -28,8 +29,8 @@ def resolve_caps(
 ) -> Outputs:
     """The caps of every output of `nodes`, followed from the sources along `like`.
 
-    `complete` may fill in what an output leaves open, before its consumers are looked at. What
-    comes over a back edge is not followed.
+    `complete` may fill in what an output leaves open, before its consumers are looked at. Of what
+    comes over a back edge only the labels are followed.
     """
     outputs: Outputs = {}
     for name in order:
@@ -38,8 +39,7 @@ def resolve_caps(
             continue
         arriving = {
             edge.consumer_port: _narrow(
-                accepted(edge.input.caps, node.spec.device),
-                outputs[edge.producer, edge.producer_port],
+                accepted(node, edge.input), outputs[edge.producer, edge.producer_port]
             )
             for edge in edges
             if edge.consumer == name
@@ -49,25 +49,52 @@ def resolve_caps(
         for port in node.op.outputs:
             own = _where(node, port, declared_caps(node, port))
             caps = _follow(own, arriving.get(own.like or ""))
-            if _is_unmarked(node, caps, arriving.values()):
-                label = "|".join(sorted(labels(caps) | {UNMARKED}))
-                caps = msgspec.structs.replace(caps, label=label)
             if caps.device == "cuda":
                 caps = msgspec.structs.replace(caps, device=node.spec.device)
             outputs[name, port] = complete(node, caps)
-    return outputs
+    return _labelled(nodes, edges, outputs)
 
 
-def _is_unmarked(node: DraftNode, caps: Caps, arriving: Iterable[Caps]) -> bool:
-    """Whether an output shows what a model made, and nothing since has said so on it."""
+def _labelled(
+    nodes: Mapping[str, DraftNode], edges: Sequence[DraftEdge], outputs: Outputs
+) -> Outputs:
+    """The outputs with all labels that reach them. These only grow, so that this ends."""
+    found = {key: labels(caps) for key, caps in outputs.items()}
+    grows = True
+    while grows:
+        grows = False
+        for (name, port), caps in outputs.items():
+            arriving = {
+                edge.consumer_port: found[edge.producer, edge.producer_port]
+                for edge in edges
+                if edge.consumer == name and (edge.producer, edge.producer_port) in found
+            }
+            reached = _labels_of(nodes[name], caps, arriving)
+            grows = grows or reached != found[name, port]
+            found[name, port] = reached
+    return {
+        key: msgspec.structs.replace(caps, label="|".join(sorted(found[key])) or None)
+        for key, caps in outputs.items()
+    }
+
+
+def _labels_of(node: DraftNode, caps: Caps, arriving: Mapping[str, set[str]]) -> set[str]:
+    """The labels of an output. What is synthetic comes from every input, the rest along `like`."""
     assert node.op is not None
-    if caps.media in UNSEEN or UNMARKED in (caps.cleans or "").split("|"):
-        return False
-    return node.op.synthesizes or any(UNMARKED in labels(given) for given in arriving)
+    followed = arriving.get(caps.like or "", set()) - SYNTHETIC
+    found = labels(caps) | (followed - cleaned(caps))
+    made = SYNTHETIC & set().union(*arriving.values())
+    if caps.media in UNSEEN or not (node.op.synthesizes or made):
+        return found
+    if UNMARKED in cleaned(caps):
+        return found | {MARKED}
+    if node.op.synthesizes or node.op.pixels == "changed":
+        return found | {UNMARKED}
+    return found | made
 
 
 def _where(node: DraftNode, port: str, own: Caps) -> Caps:
-    """What an output is on the node's device."""
+    """What a port is on the node's device."""
     assert node.op is not None
     if node.spec.device == "cpu" or port not in node.op.gpu_caps:
         return own
@@ -76,13 +103,14 @@ def _where(node: DraftNode, port: str, own: Caps) -> Caps:
     return msgspec.structs.replace(own, **{k: v for k, v in fields.items() if v is not None})
 
 
-def accepted(port: Caps, device: str) -> Caps:
-    """What an input port of a node on `device` takes: its own device unless it says otherwise."""
-    if port.device == "any":
-        return msgspec.structs.replace(port, device=None)
-    if port.device in {"cuda", "node"} or (port.device is None and device == "cpu"):
-        return msgspec.structs.replace(port, device=device)
-    return port
+def accepted(node: DraftNode, port: Port) -> Caps:
+    """What an input takes: pixels on the node's own device unless it says otherwise."""
+    caps, device = _where(node, port.name, port.caps), node.spec.device
+    if caps.device == "any":
+        return msgspec.structs.replace(caps, device=None)
+    if caps.device in {"cuda", "node"} or (caps.device is None and device == "cpu"):
+        return msgspec.structs.replace(caps, device=device)
+    return caps
 
 
 def declared_caps(node: DraftNode, port: str) -> Caps:
@@ -130,12 +158,13 @@ def check_agreement(
             continue
         consumer = nodes[edge.consumer]
         _check_caps(edge, given, consumer, edge.place(problems))
-        if UNMARKED in labels(given) and _is_seen(edge, consumer):
+        if UNMARKED in labels(given) and _shows(consumer, edges):
             edge.place(problems).report(
                 f"pictures from '{edge.producer}' are synthetic and would go out unmarked",
-                "put operators.video.mark:Mark before it; `allow` does not help here",
+                "put operators.video.mark:Mark between, behind all that changes pixels; `allow` "
+                "does not help here",
             )
-        held = labels(given) - set(edge.spec.allow) - {UNMARKED}
+        held = labels(given) - set(edge.spec.allow) - SYNTHETIC
         if held and _reaches_beyond_host(consumer):
             names = ", ".join(sorted(held))
             edge.place(problems).report(
@@ -144,10 +173,11 @@ def check_agreement(
             )
 
 
-def _is_seen(edge: DraftEdge, consumer: DraftNode) -> bool:
-    """Whether what arrives leaves the graph: at a sink that takes more than its records."""
-    assert edge.input is not None
-    return consumer.op is not None and not consumer.op.outputs and edge.input.caps.device != "any"
+def _shows(node: DraftNode, edges: Sequence[DraftEdge]) -> bool:
+    """Whether the pictures that a node is given leave the graph there."""
+    if node.op is None or node.op.pixels == "ignored":
+        return False
+    return node.op.network_sink or all(edge.producer != node.name for edge in edges)
 
 
 def labels(caps: Caps) -> set[str]:
@@ -155,11 +185,16 @@ def labels(caps: Caps) -> set[str]:
     return set(caps.label.split("|")) if caps.label else set()
 
 
+def cleaned(caps: Caps) -> set[str]:
+    """The labels that an output takes away."""
+    return set(caps.cleans.split("|")) if caps.cleans else set()
+
+
 def _check_caps(edge: DraftEdge, given: Caps, consumer: DraftNode, place: Place) -> None:
     assert edge.input is not None
     if edge.input.caps.device == "cuda" and consumer.spec.device == "cpu":
         return  # told of the node itself: it cannot be on the CPU
-    wanted = accepted(edge.input.caps, consumer.spec.device)
+    wanted = accepted(consumer, edge.input)
     wrong = wanted.mismatches(given)
     if not wrong:
         return
@@ -196,6 +231,4 @@ def _follow(own: Caps, arrived: Caps | None) -> Caps:
         for field in Caps.__struct_fields__
         if field not in POLICY_FIELDS and getattr(own, field) is None
     }
-    cleaned = set(own.cleans.split("|")) if own.cleans else set()
-    kept = labels(own) | (labels(arrived) - cleaned)
-    return msgspec.structs.replace(own, **changes, label="|".join(sorted(kept)) or None)
+    return msgspec.structs.replace(own, **changes)

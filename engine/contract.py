@@ -24,11 +24,14 @@ from msgspec import Struct
 
 from engine.caps import Caps
 from engine.clock import Clock
-from engine.frame import Batch, Frame, Latest
+from engine.frame import Batch, Frame, Latest, Record
 from engine.timing import Stamp
 
 Arrival = Literal["each", "batch", "latest"]
 Mode = Literal["file", "live"]
+Pixels = Literal["ignored", "kept", "changed"]
+UNMARKED = "unmarked"  # a label: made by a model, and not said so on the picture itself
+UNSEEN = frozenset({"event", "features"})  # media that nobody looks at or listens to
 S = TypeVar("S")
 T = TypeVar("T", covariant=True)
 
@@ -38,6 +41,15 @@ class Tunable:
 
 
 TUNABLE = Tunable()
+
+
+class Marked(Record, frozen=True):
+    """The picture says of itself that it is synthetic. Taken away from whatever has new pixels.
+
+    Only an output that `cleans` the label UNMARKED can give it.
+    """
+
+    badge: str  # what is written on it
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,6 +110,15 @@ class OpContext(Protocol):
     def discontinuity(self, cause: str) -> None:
         """Sources: the stream broke off here and goes on. Travels in front of the next frame."""
 
+    def new_epoch(self, reason: str, stream_id: str | None = None) -> int:
+        """What is under way of the stream has lost its meaning (a new prompt): it dies.
+
+        The epoch, once it has been raised: a source's next stamp belongs to it. Elsewhere name the
+        stream; what still comes of the old epoch dies behind this node. Other nodes are reset when
+        the new one reaches them, this one is not: it knows. OperatorError NO_EPOCH if it cannot be
+        had.
+        """
+
     def report(self, code: str, message: str) -> None:
         """Tell the person who runs the graph: a typed code and a sentence without secrets."""
 
@@ -129,12 +150,20 @@ class Operator(Generic[C]):
 
     config_type: ClassVar[type[Config]] = NoConfig
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # where it can work: cpu, cuda
-    gpu_caps: ClassVar[Mapping[str, Caps]] = {}  # fields of outputs that differ on a GPU
+    gpu_caps: ClassVar[Mapping[str, Caps]] = {}  # fields of ports that differ on a GPU
+    # On a GPU: by its name what it needs there beside torch, `module:function` that takes the
+    # device's name, tries it and raises where it cannot be had. For `doctor`.
+    gpu_needs: ClassVar[Mapping[str, str]] = {}
     stream_priority: ClassVar[int] = 0  # on a GPU; -1 goes before 0: what people wait for
     inputs: ClassVar[Mapping[str, Port]] = {}
     outputs: ClassVar[Mapping[str, Port]] = {}
     network_sink: ClassVar[bool] = False  # sends what it is given beyond this process
-    synthesizes: ClassVar[bool] = False  # what it gives is made by a model, not captured
+    # What it gives is made by a model, not captured; only what it passes on untouched is not.
+    synthesizes: ClassVar[bool] = False
+    # What becomes of pixels. ignored: it goes by stamps and records, frames pass it untouched;
+    # kept: all of a picture, a badge on it too, can be seen in what it gives. A node that does not
+    # ignore them and whose outputs nobody takes shows them: nothing synthetic reaches it unmarked.
+    pixels: ClassVar[Pixels] = "changed"
     event_sink: ClassVar[bool] = False  # losing an item is losing evidence: lossy edges are refused
     preload: ClassVar[
         tuple[str, ...]

@@ -45,6 +45,8 @@ class HarnessContext:
         self.published: list[tuple[str, bytes]] = []
         self.accounts: dict[str, Callable[[], EdgeStats]] = {}
         self.breaks: list[str] = []
+        self.epochs: dict[str, int] = {}  # of streams that asked for a new one
+        self.reasons: list[str] = []
         self.stop = threading.Event()
         self.exits = ExitStack()
         self.states: list[StreamStates[Any]] = []
@@ -62,10 +64,17 @@ class HarnessContext:
     def stamp(self, pts: int, time_base: Any, capture_ns: int | None = None) -> Stamp:
         seq, self._seq = self._seq, self._seq + 1
         captured = self.clock.now_ns() if capture_ns is None else capture_ns
-        return Stamp(self.stream_id, pts, Fraction(time_base), captured, seq)
+        epoch = self.epochs.get(self.stream_id, 0)
+        return Stamp(self.stream_id, pts, Fraction(time_base), captured, seq, epoch)
 
     def discontinuity(self, cause: str) -> None:
         self.breaks.append(cause)
+
+    def new_epoch(self, reason: str, stream_id: str | None = None) -> int:
+        stream = self.stream_id if stream_id is None else stream_id
+        self.reasons.append(reason)
+        epoch = self.epochs[stream] = self.epochs.get(stream, 0) + 1
+        return epoch
 
     def report(self, code: str, message: str) -> None:
         self.reports.append((code, message))

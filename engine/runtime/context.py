@@ -15,6 +15,7 @@ from engine.clock import Clock
 from engine.contract import Mode, OnDevice, Operator, PerStream
 from engine.device.opening import Devices
 from engine.device.scope import DeviceScope
+from engine.errors import OperatorError
 from engine.frame import Frame
 from engine.state import StreamStates
 from engine.telemetry.stats import EdgeStats
@@ -35,6 +36,10 @@ class Host(Protocol):
     latency_budget_ns: int | None
 
     def epoch_of(self, stream_id: str) -> int: ...
+
+    def raise_epoch(self, stream_id: str, reason: str) -> bool:
+        """Have the one authority raise a stream's epoch, and wait for it; False: it did not."""
+
     def report(self, code: str, node: str, stream_id: str, message: str) -> None: ...
     def publish(self, topic: str, payload: bytes) -> None: ...
 
@@ -59,6 +64,7 @@ class LaneContext:
         # Replaced as a whole: the worker reads them from another thread.
         self._books: tuple[dict[str, EdgeStats], tuple[Account, ...]] = ({}, ())
         self._host = host
+        self._own_epochs: dict[str, int] = {}  # by stream, the last one that was asked for here
         self._seq = 0
 
     def enter(self, manager: AbstractContextManager[S]) -> S:
@@ -69,8 +75,13 @@ class LaneContext:
         self._states.append(states)
         return states
 
+    def asked_for(self, stamp: Stamp) -> bool:
+        """Whether the operator itself asked for the epoch that a frame is of."""
+        return self._own_epochs.get(stamp.stream_id) == stamp.epoch
+
     def forget(self, stream_id: str) -> None:
         """Drop what the operator keeps of a stream."""
+        self._own_epochs.pop(stream_id, None)
         for states in self._states:
             states.forget(stream_id)
 
@@ -106,8 +117,21 @@ class LaneContext:
             deadline_ns=None if budget is None else captured + budget,
         )
 
+    @property
+    def next_seq(self) -> int:
+        """Of the next stamp."""
+        return self._seq
+
     def discontinuity(self, cause: str) -> None:
         self.breaks.append(cause)
+
+    def new_epoch(self, reason: str, stream_id: str | None = None) -> int:
+        stream = self.stream_id if stream_id is None else stream_id
+        if not self._host.raise_epoch(stream, reason) and not self.stop.is_set():
+            message = f"no new epoch of '{stream}' ({reason}): the supervisor did not answer"
+            raise OperatorError("NO_EPOCH", message, permanent=False)
+        epoch = self._own_epochs[stream] = self._host.epoch_of(stream)
+        return epoch
 
     def report(self, code: str, message: str) -> None:
         self._host.report(code, self.node, self.stream_id, message)

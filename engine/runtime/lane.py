@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections import deque
 from functools import partial
 from typing import Any, TypeGuard
-
-import msgspec
 
 from engine.contract import Operator
 from engine.errors import DeviceError, DeviceLostError, OperatorError
@@ -17,8 +14,10 @@ from engine.plan import PlannedNode
 from engine.runtime.circuit import Circuit
 from engine.runtime.context import LaneContext
 from engine.runtime.host import LaneHost
-from engine.runtime.outlets import Outlets
+from engine.runtime.outlets import Outlets, Taint
+from engine.runtime.provenance import Provenance
 from engine.runtime.quarantine import Quarantine
+from engine.runtime.tunes import Tunes
 from engine.runtime.work import Inputs, Work
 from engine.telemetry.stats import NodeStats
 
@@ -59,7 +58,9 @@ class NodeLane(threading.Thread):
         self._quarantine = Quarantine(host.out_dir, node.name)
         self._epochs: dict[str, int] = {}
         self._over: set[str] = set()  # streams whose end has been told before it came
-        self._tunes: deque[tuple[str, Any, int]] = deque()
+        self._tunes = Tunes()
+        self._provenance = Provenance(operator, outlets.lead_nowhere)
+        self._told_unmarked: set[str] = set()  # streams
         self._is_open = False
         self._failed = False
         self._retry_ns = FIRST_RETRY_NS
@@ -67,7 +68,7 @@ class NodeLane(threading.Thread):
 
     def tune(self, name: str, value: Any, from_seq: int) -> None:
         """Have a tunable changed before the first frame with `seq >= from_seq`."""
-        self._tunes.append((name, value, from_seq))
+        self._tunes.add(name, value, from_seq)
         self.bell.set()
 
     def run(self) -> None:
@@ -124,13 +125,17 @@ class NodeLane(threading.Thread):
         if not self._is_open or self._circuit.is_open(axis_ns):
             self._pass_by(work)
             return
+        if (unmarked := self._provenance.refused(work)) is not None:
+            self._refuse_unmarked(unmarked, work)
+            return
         if self.stats.state == "open_circuit":
             self.stats.state = "running"
-        self._apply_tunes(newest.stamp.seq)
+        self._tunes.apply(self._operator, newest.stamp.seq)
         self._process(work, now_ns, axis_ns)
 
     def _process(self, work: Work, now_ns: int, axis_ns: int) -> None:
         self.busy_since_ns = now_ns
+        self._provenance.note(work)
         try:
             process = partial(self._operator.process, **work.arguments)
             result = self.ctx.run(process, work.all_frames())
@@ -151,7 +156,8 @@ class NodeLane(threading.Thread):
         self.stats.busy.add(process_end_ns - (self.busy_since_ns or process_end_ns))
         self.busy_since_ns = None  # waiting for room downstream is not being stuck
         if result is not None:
-            self._outlets.send_result(result, work.newest, work.taint)
+            trusted = self._provenance.trusted
+            self._outlets.send_result(result, work.newest, work.taint, work.all_frames(), trusted)
             return
         for _, frame in work.frames:  # in order: of a stream's marks the last one counts
             self._outlets.skip(frame)
@@ -173,6 +179,20 @@ class NodeLane(threading.Thread):
         for inbox, frame in work.frames:
             inbox.dropped("quarantined")
             self._host.progress(self.node.name, frame.stamp.stream_id, frame.stamp.seq)
+
+    def _refuse_unmarked(self, frame: Frame, work: Work) -> None:
+        """Not kept in the quarantine either: that would be one way more out of the graph."""
+        self._pass_by(work)
+        self.stats.quarantined += len(work.frames)
+        stamp = frame.stamp
+        self.stats.error = (
+            f"frame seq {stamp.seq} of '{stamp.stream_id}' is synthetic and nothing on it says so: "
+            "it is not shown. Put operators.video.mark:Mark between, behind all that changes pixels"
+        )
+        if stamp.stream_id not in self._told_unmarked:
+            self._told_unmarked.add(stamp.stream_id)
+            told = f"{self.stats.error}. Later ones are counted, not told"
+            self._host.report("UNMARKED", self.node.name, stamp.stream_id, told)
 
     def _bad_frame(self, error: BaseException, work: Work, axis_ns: int) -> None:
         trace = traceback.format_exc()
@@ -254,7 +274,7 @@ class NodeLane(threading.Thread):
         self._over.update(self._epochs)
         self._epochs.clear()
 
-    # ---- signals, epochs, tunables
+    # ---- signals, epochs
 
     def _signal(self, signal: Signal) -> None:
         stream_id = signal.stream_id
@@ -267,6 +287,7 @@ class NodeLane(threading.Thread):
         if isinstance(signal, StreamEnd):
             self._epochs.pop(stream_id, None)
             self._over.discard(stream_id)
+            self._told_unmarked.discard(stream_id)
 
     def _follow_epochs(self, work: Work) -> None:
         for _, frame in work.frames:
@@ -274,14 +295,17 @@ class NodeLane(threading.Thread):
             known = self._epochs.setdefault(stamp.stream_id, stamp.epoch)
             if stamp.epoch > known:
                 self._epochs[stamp.stream_id] = stamp.epoch
-                self._reset(stamp.stream_id, send=False)
+                if not self.ctx.asked_for(stamp):
+                    self._reset(stamp.stream_id, send=False)
 
     def _reset(self, stream_id: str, *, send: bool) -> None:
         if not self._is_open:
             return
         self.busy_since_ns = self._host.clock.now_ns()
+        taint: Taint | None = None
         try:
             rest = self.ctx.run(partial(self._operator.reset, stream_id))
+            taint = self._provenance.of_rest(stream_id)
         except OperatorError as error:
             rest = None
             self._close()
@@ -293,16 +317,7 @@ class NodeLane(threading.Thread):
             self.busy_since_ns = None
         self.ctx.forget(stream_id)
         if send and rest is not None:
-            self._outlets.send_result(rest, None)
-
-    def _apply_tunes(self, seq: int) -> None:
-        for _ in range(len(self._tunes)):
-            name, value, from_seq = self._tunes.popleft()
-            if seq < from_seq:
-                self._tunes.append((name, value, from_seq))
-                continue
-            config = msgspec.structs.replace(self._operator.config, **{name: value})
-            self._operator.config = config
+            self._outlets.send_result(rest, None, taint, (), self._provenance.trusted)
 
     # ---- the end
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
 
+from engine.contract import Marked
 from engine.frame import Batch, Frame, Signal, Watermark
 from engine.timing import Stamp
 from engine.transport.outbox import Outbox
@@ -32,10 +33,19 @@ class Outlets:
         self._synthesizes = synthesizes
         self._records = records  # how many of each class left, by name
 
-    def send_result(self, result: Any, source: Frame | None, taint: Taint | None = None) -> None:
+    def send_result(
+        self,
+        result: Any,
+        source: Frame | None,
+        taint: Taint | None = None,
+        given: Iterable[Frame] = (),
+        trusted: Container[str] | None = None,
+    ) -> None:
         """Send what `process` returned; ports that stay empty get the watermark of `source`.
 
-        Those that `taint` names become synthetic; from a node that synthesizes all are.
+        Those that `taint` names become synthetic; from a node that synthesizes all are whose data
+        is not, untouched, that of a frame it was `given`. On ports that are not `trusted` (None:
+        all are) a frame keeps `Marked` only where its data is that of a marked one given.
         TypeError, and nothing is sent, when it is not what the node said it gives.
         """
         named = split_result(result, list(self._ports))
@@ -43,16 +53,23 @@ class Outlets:
         if unknown:
             has = ", ".join(self._ports) or "none"
             raise TypeError(f"process returned something for output {unknown}; there is {has}")
+        given = tuple(given)
+        tainted = self._tainting(taint, given)
         for port, boxes in self._ports.items():
-            frames = named.get(port, ())
-            if self._synthesizes or taint is not None:
-                frames = tuple(self._tainted(frame, taint) for frame in frames)
+            frames = tuple(tainted(frame) for frame in named.get(port, ()))
+            if trusted is not None and port not in trusted:
+                frames = tuple(_with_true_mark(frame, given) for frame in frames)
             for frame in frames:
                 self._count(frame)
                 for box in boxes:
                     box.put(frame, self._cancel)
             if not frames and source is not None and not self._looks_ahead:
                 self.mark(port, source)
+
+    @property
+    def lead_nowhere(self) -> bool:
+        """Nobody takes what the node gives."""
+        return not any(self._ports.values())
 
     def mark(self, port: str, source: Frame) -> None:
         """Tell a port's edges that nothing as old as `source` comes any more."""
@@ -85,16 +102,30 @@ class Outlets:
             for box in boxes:
                 box.close()
 
-    def _tainted(self, frame: Frame, taint: Taint | None) -> Frame:
-        stamp = frame.stamp
-        if stamp.synthetic or not (self._synthesizes or (taint is not None and taint(stamp))):
-            return frame
-        return replace(frame, stamp=structs.replace(stamp, synthetic=True))
+    def _tainting(self, taint: Taint | None, given: Iterable[Frame]) -> Callable[[Frame], Frame]:
+        captured = [frame.data for frame in given] if self._synthesizes else []
+
+        def tainted(frame: Frame) -> Frame:
+            stamp = frame.stamp
+            made = self._synthesizes and all(frame.data is not data for data in captured)
+            if stamp.synthetic or not (made or (taint is not None and taint(stamp))):
+                return frame
+            return replace(frame, stamp=structs.replace(stamp, synthetic=True))
+
+        return tainted
 
     def _count(self, frame: Frame) -> None:
         for record in frame.records:
             name = type(record).__name__
             self._records[name] = self._records.get(name, 0) + 1
+
+
+def _with_true_mark(frame: Frame, given: Iterable[Frame]) -> Frame:
+    """Without what was said of the pixels that were there before."""
+    if not frame.of(Marked):
+        return frame
+    untouched = any(frame.data is before.data and before.of(Marked) for before in given)
+    return frame if untouched else frame.without_records(Marked)
 
 
 def split_result(result: Any, ports: list[str]) -> dict[str, tuple[Frame, ...]]:

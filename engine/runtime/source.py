@@ -14,6 +14,7 @@ from engine.runtime.context import LaneContext
 from engine.runtime.host import LaneHost
 from engine.runtime.lane import FIRST_RETRY_NS, LONGEST_RETRY_NS, may_open_later
 from engine.runtime.outlets import Outlets, split_result
+from engine.runtime.tunes import Tunes
 from engine.telemetry.stats import NodeStats
 
 
@@ -26,6 +27,7 @@ class Stream:
         self.stream_id = stream_id
         self.operator = op
         self.ctx = LaneContext(host, node.name, stream_id, node.device, host.threads)
+        self.tunes = Tunes()
         self.last_pts_ns = -1
         self.is_open = False
         self.retry_ns = FIRST_RETRY_NS
@@ -63,6 +65,11 @@ class SourceLane(threading.Thread):
         for stream in self.streams:
             if stream_id in (None, stream.stream_id):
                 stream.ctx.stop.set()
+
+    def tune(self, name: str, value: Any, from_seq: int) -> None:
+        """Have a tunable of every stream changed before its first frame with `seq >= from_seq`."""
+        for stream in list(self.streams):
+            stream.tunes.add(name, value, from_seq)
 
     def run(self) -> None:
         try:
@@ -102,6 +109,7 @@ class SourceLane(threading.Thread):
             if stream.trouble is not None:
                 error, stream.trouble = stream.trouble, None
                 raise error
+            stream.tunes.apply(stream.operator, stream.ctx.next_seq)
             start_ns = self._host.clock.now_ns()
             result = stream.ctx.run(stream.operator.process)
             if result is not None:

@@ -8,7 +8,13 @@ from typing import Any, Protocol
 
 from engine.frame import Batch, Frame, Latest, Signal
 from engine.runtime.outlets import Taint
+from engine.timing import Stamp
 from engine.transport.link import Inbox
+
+
+def everything(stamp: Stamp) -> bool:
+    """The taint of all results."""
+    return True
 
 
 @dataclass(slots=True)
@@ -27,23 +33,43 @@ class Work:
 
     @property
     def taint(self) -> Taint | None:
-        """Which results are synthetic for what went in: of a batch those of the same moment of the
-        same stream, else all.
+        """Which results are synthetic for what went in.
+
+        Of a batch those of the same moment of the same stream, and those of a moment that the batch
+        does not have; what came beside the batch taints all.
         """
-        made = {
-            (frame.stamp.stream_id, frame.stamp.seq)
-            for frame in self.all_frames()
-            if frame.stamp.synthetic
-        }
+        batched = self._batched()
+        if any(frame.stamp.synthetic for frame in self._beside_the_batch()):
+            return everything
+        made = {_moment(frame.stamp) for frame in batched if frame.stamp.synthetic}
         if not made:
             return None
-        if any(isinstance(value, Batch) for value in self.arguments.values()):
-            return lambda stamp: (stamp.stream_id, stamp.seq) in made
-        return lambda stamp: True
+        captured = {_moment(frame.stamp) for frame in batched} - made
+        return lambda stamp: _moment(stamp) not in captured
+
+    @property
+    def synthetic_streams(self) -> set[str]:
+        """Streams whose state in the operator has something synthetic in it from here on."""
+        if any(frame.stamp.synthetic for frame in self._beside_the_batch()):
+            return {frame.stamp.stream_id for _, frame in self.frames}
+        return {frame.stamp.stream_id for frame in self._batched() if frame.stamp.synthetic}
+
+    def _batched(self) -> list[Frame]:
+        batches = [value for value in self.arguments.values() if isinstance(value, Batch)]
+        return [frame for batch in batches for frame in batch.frames]
+
+    def _beside_the_batch(self) -> list[Frame]:
+        held = [value.value for value in self.arguments.values() if isinstance(value, Latest)]
+        given = [*self.arguments.values(), *held]
+        return [frame for frame in given if isinstance(frame, Frame)]
 
     @property
     def newest(self) -> Frame:
         return self.frames[-1][1]
+
+
+def _moment(stamp: Stamp) -> tuple[str, int]:
+    return stamp.stream_id, stamp.seq
 
 
 class Inputs(Protocol):

@@ -42,6 +42,7 @@ from engine.transport.link import Inbox
 from engine.transport.outbox import Outbox
 
 HEARTBEAT_S = 0.25
+EPOCH_PATIENCE_S = 5.0  # for the supervisor to answer
 LAST_WORDS_S = 0.05  # for the I/O thread to say why the process ends
 SWITCH_INTERVAL_S = 0.0005  # a lane that has work must not wait 5 ms for the GIL
 
@@ -100,6 +101,11 @@ class Worker:
 
     def epoch_of(self, stream_id: str) -> int:
         return self.epochs.current(stream_id)
+
+    def raise_epoch(self, stream_id: str, reason: str) -> bool:
+        before = self.epochs.current(stream_id)
+        self._send(m.RaiseEpoch(stream_id, reason))
+        return self.epochs.wait_beyond(stream_id, before, EPOCH_PATIENCE_S, self._abort.is_set)
 
     def report(self, code: str, node: str, stream_id: str, message: str) -> None:
         event = RunEvent(
@@ -297,8 +303,7 @@ class Worker:
             self.report("BAD_TUNE", message.node, "", f"{message.name}: {error}")
             return
         for lane in parts.lanes:
-            if isinstance(lane, NodeLane):
-                lane.tune(message.name, value, message.from_seq)
+            lane.tune(message.name, value, message.from_seq)
 
     def _on_add_stream(self, message: m.AddStream) -> None:
         parts = self._parts.get(message.node)

@@ -51,6 +51,8 @@ class FaceDecision(Operator[FaceDecisionConfig]):
     the newest one up to the frame's time, so that results are the same every time.
     """
 
+    pixels = "ignored"
+
     def open(self, ctx: OpContext) -> None:
         from operators.nn.pad.decision import profile_named
 

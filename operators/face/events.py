@@ -62,6 +62,8 @@ class FaceEvents(Operator[FaceEventsConfig]):
     speak of.
     """
 
+    pixels = "ignored"
+
     def open(self, ctx: OpContext) -> None:
         self._present = ctx.per_stream(lambda _: dict[int, Presence]())
 

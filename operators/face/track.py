@@ -163,6 +163,7 @@ class FaceTracker(Operator[TrackConfig]):
     """Adds one `Track` record per followed face. State per stream, forgotten with it."""
 
     preload = ("scipy.optimize",)
+    pixels = "ignored"
 
     def open(self, ctx: OpContext) -> None:
         self._streams = ctx.per_stream(lambda _: StreamTracks(self.config))

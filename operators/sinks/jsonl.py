@@ -33,6 +33,7 @@ class JsonlSink(Operator[JsonlSinkConfig]):
     """A line is whole or absent, also after a kill or on a full disk."""
 
     event_sink = True
+    pixels = "ignored"
     _path: Path | None = None  # once it has been opened: trying again goes on in the same file
 
     def open(self, ctx: OpContext) -> None:

@@ -9,6 +9,8 @@ from operators.ports import AnyVideo
 class NullSink(Operator[NoConfig]):
     """Counts frames and keeps the stamp of the last one."""
 
+    pixels = "ignored"
+
     def open(self, ctx: OpContext) -> None:
         self.frames = 0
         self.last: Stamp | None = None

@@ -47,6 +47,7 @@ class SqliteSink(Operator[SqliteSinkConfig]):
     """Each frame's events are one transaction: with a write-ahead log that costs no disk sync."""
 
     event_sink = True
+    pixels = "ignored"
 
     def open(self, ctx: OpContext) -> None:
         self._node = ctx.node

@@ -1,17 +1,17 @@
-"""Drawing in place: on the three planes of 4:2:0 video, or on one interleaved picture."""
+"""Drawing in place: on the planes of 4:2:0 video, or on one interleaved picture."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine import CapsError, Frame
+from engine import Caps, CapsError, Frame
 from operators.face.records import Box, Point
 from operators.video.yuv import frame_size, planes_of, rgb_to_yuv
 
@@ -20,6 +20,10 @@ U8 = npt.NDArray[np.uint8]
 FONT = cv2.FONT_HERSHEY_DUPLEX
 SHIFT = 3  # OpenCV takes coordinates in eighths of a pixel, 0 in the middle of the first
 BLACK: RGB = (16, 16, 16)
+# What can be drawn on: here on the host, in `kernel_canvas` on a GPU.
+ON_HOST = Caps(media="video", pix_fmt="yuv420p|nv12|rgb24|bgr24|gray", dtype="uint8", device="node")
+ON_GPU = Caps(pix_fmt="yuv420p|nv12")
+Drawable = Annotated[Frame, ON_HOST]
 ARC_STEPS = 4
 # A quarter of a circle for each corner: lower right, lower left, upper left, upper right.
 ARCS = tuple(
@@ -57,7 +61,7 @@ class _Layer:
 
 
 class LayeredCanvas:
-    """Draws the same shapes on every layer, anti-aliased."""
+    """Draws the same shapes on every layer, anti-aliased (by OpenCV not on nv12's chroma)."""
 
     def __init__(self, layers: list[_Layer], width: int, height: int) -> None:
         self._layers = layers
@@ -120,15 +124,19 @@ def make_canvas(frame: Frame, array: U8) -> Canvas:
     """A canvas on `array`, a writable copy of the frame's pixels."""
     caps = frame.caps
     width, height = frame_size(frame)
+
+    def yuv(part: slice) -> Any:
+        return lambda rgb: _yuv(rgb, caps.colorspace, caps.color_range)[part]
+
     if caps.pix_fmt == "yuv420p":
-
-        def component(index: int) -> Any:
-            return lambda rgb: _yuv(rgb, caps.colorspace, caps.color_range)[index]
-
-        planes = planes_of(array, width, height)
+        luma, *chroma = planes_of(array, width, height)
+        layers = [_Layer(luma, 1.0, yuv(slice(1)))]
+        layers += [_Layer(plane, 0.5, yuv(slice(n, n + 1))) for n, plane in enumerate(chroma, 1)]
+    elif caps.pix_fmt == "nv12":
+        together = array[height:].reshape(height // 2, width // 2, 2)
         layers = [
-            _Layer(plane, 1.0 if index == 0 else 0.5, component(index))
-            for index, plane in enumerate(planes)
+            _Layer(array[:height], 1.0, yuv(slice(1))),
+            _Layer(together, 0.5, yuv(slice(1, 3))),
         ]
     elif caps.pix_fmt == "rgb24":
         layers = [_Layer(array, 1.0, lambda rgb: rgb)]
@@ -137,9 +145,7 @@ def make_canvas(frame: Frame, array: U8) -> Canvas:
     elif caps.pix_fmt == "gray":
         layers = [_Layer(array, 1.0, lambda rgb: _yuv(rgb, "bt601", "full")[0])]
     else:
-        raise CapsError(
-            f"cannot draw on {caps.pix_fmt}: yuv420p, rgb24, bgr24, gray are understood"
-        )
+        raise CapsError(f"cannot draw on {caps.pix_fmt}: {ON_HOST.pix_fmt} are understood")
     return LayeredCanvas(layers, width, height)
 
 

@@ -37,6 +37,8 @@ class ConvertConfig(Config, frozen=True):
 class Convert(Operator[ConvertConfig]):
     """Frames in the wanted format; one that has it already passes as it is."""
 
+    pixels = "kept"
+
     @classmethod
     def output_caps(cls, config: Any, port: str) -> Caps:
         return Caps(media="video", pix_fmt=config.pix_fmt, like="frames")

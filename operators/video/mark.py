@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from engine import TUNABLE, Caps, Config, Frame, OpContext, Operator, Record
-from engine.agreement import UNMARKED
+from engine import TUNABLE, Caps, Config, Frame, OpContext, Operator
+from engine.contract import UNMARKED, Marked
 from engine.pool import BufferPool
-from operators.ports import NodeVideo
-from operators.video.canvas import RGB, Canvas, make_canvas, text_mask
+from operators.kernels.launching import KERNELS
+from operators.video.canvas import ON_GPU, RGB, Canvas, Drawable, make_canvas, text_mask
 from operators.video.kernel_canvas import KernelCanvas
 from operators.video.yuv import frame_size
 
@@ -22,12 +22,6 @@ LEAST_SCALE = 0.25  # what can still be read
 POOL_FRAMES = 8
 
 
-class Marked(Record, frozen=True):
-    """The picture says of itself that it is synthetic."""
-
-    badge: str  # what is written on it
-
-
 class MarkConfig(Config, frozen=True):
     """Where the badge goes; that there is one is not for choosing."""
 
@@ -37,22 +31,25 @@ class MarkConfig(Config, frozen=True):
 class Mark(Operator[MarkConfig]):
     """Draws a badge on each synthetic frame and adds a `Marked` record.
 
-    Before every sink that shows, sends or records what a model made: `check` asks for it.
+    Before every sink that shows, sends or records what a model made, and behind all that changes
+    pixels: `check` asks for it. On a GPU it takes yuv420p and nv12.
     """
 
     devices = ("cpu", "cuda")
+    gpu_caps: ClassVar = {"frames": ON_GPU}
+    gpu_needs: ClassVar = KERNELS
 
     def open(self, ctx: OpContext) -> None:
         self._gpu = ctx.gpu
         self._pool = BufferPool(POOL_FRAMES)
 
     def process(
-        self, frames: NodeVideo
+        self, frames: Drawable
     ) -> Annotated[Frame, Caps(media="video", like="frames", cleans=UNMARKED)]:
         """Same size and layout. CapsError for layouts that nobody can draw on."""
         if not frames.stamp.synthetic:
             return frames
-        frames = frames.without_records(Marked)  # who made new pixels since has kept the record
+        frames = frames.without_records(Marked)
         if self._gpu is not None:
             sheet = KernelCanvas(frames)
             badge = self._draw(frames, sheet)

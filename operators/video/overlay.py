@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections import deque
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from msgspec import Meta
@@ -17,8 +17,8 @@ from engine import TUNABLE, Caps, Config, Frame, OpContext, Operator
 from engine.pool import BufferPool
 from operators.face.records import Box, Face, Track
 from operators.face.verdicts import Verdict
-from operators.ports import NodeVideo
-from operators.video.canvas import RGB, Canvas, make_canvas
+from operators.kernels.launching import KERNELS
+from operators.video.canvas import ON_GPU, RGB, Canvas, Drawable, make_canvas
 from operators.video.kernel_canvas import KernelCanvas
 from operators.video.yuv import frame_size
 
@@ -65,13 +65,15 @@ class Overlay(Operator[OverlayConfig]):
     """
 
     devices = ("cpu", "cuda")
+    gpu_caps: ClassVar = {"frames": ON_GPU}
+    gpu_needs: ClassVar = KERNELS
 
     def open(self, ctx: OpContext) -> None:
         self._gpu = ctx.gpu
         self._trails = ctx.per_stream(lambda _: dict[int, Trail]())
         self._pool = BufferPool(POOL_FRAMES)
 
-    def process(self, frames: NodeVideo) -> Annotated[Frame, Caps(media="video", like="frames")]:
+    def process(self, frames: Drawable) -> Annotated[Frame, Caps(media="video", like="frames")]:
         """Same size and format; drawn on a copy."""
         if self._gpu is not None:
             sheet = KernelCanvas(frames)

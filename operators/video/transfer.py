@@ -19,6 +19,7 @@ class Crossing(Operator[NoConfig]):
     """Base of both: a ring of page-locked memory, on the node's GPU."""
 
     devices = ("cuda",)
+    pixels = "kept"
     _gpu: OnDevice
     _ring: StagingRing
 

@@ -15,10 +15,11 @@ import pytest
 
 from engine import Batch, Config, Frame, NoConfig, Operator, OperatorError
 from engine.catalog import known_operators, module_names
+from engine.contract import UNSEEN
 from engine.testing import HarnessContext, run_operator
 from operators.face.records import Landmarks
 from tests.operators.faces import FACE_BOX, PIX_FMTS, astronaut, face, picture, track
-from tests.operators.models import certain_head, random_compact
+from tests.operators.models import certain_head, random_ar_diffusion, random_compact
 
 HEAVY = ("torch", "av", "onnxruntime", "zmq", "ai_edge_litert", "tensorflow", "scipy", "starlette")
 OPERATORS = known_operators()
@@ -80,6 +81,8 @@ def config_of(operator: type[Operator[Any]]) -> Config:
         settings = {"checkpoint": str(random_compact())}
     if operator.__name__ == "AntiSpoof":
         settings = {"checkpoint": str(certain_head(1.0))}
+    if operator.__name__ in ("Dream", "DreamOn"):
+        settings = {"checkpoint": str(random_ar_diffusion())}
     if operator.__name__ == "Mask3d":
         settings = {"required": False, "checkpoint": "there-is-no-such-head.safetensors"}
     return msgspec.convert(settings, operator.config_type)
@@ -99,6 +102,7 @@ def carries_video(name: str) -> bool:
 
 CONSUMERS = sorted(name for name, operator in ON_CPU.items() if operator.inputs)
 CARRIERS = sorted(filter(carries_video, ON_CPU))
+BLIND = sorted(name for name in CONSUMERS if ON_CPU[name].pixels == "ignored")
 BATCHED = [name for name in CARRIERS if OPERATORS[name].inputs["frames"].arrival == "batch"]
 
 
@@ -123,6 +127,9 @@ def test_the_groups_are_what_they_are_meant_to_be() -> None:
     assert "operators.video.redact:Redact" in CARRIERS
     assert "operators.face.detect:FaceDetect" in BATCHED
     assert "operators.face.align:FaceAlign" not in CARRIERS
+    blind = {OPERATORS[name].__name__ for name in BLIND}
+    assert {"NullSink", "FaceEvents", "JsonlSink", "SqliteSink"} <= blind
+    assert not {"Mp4Sink", "Preview", "ImageFolderSink", "ZmqPush", "Mark"} & blind
     only_gpu = {kind.__name__ for name, kind in OPERATORS.items() if name not in ON_CPU}
     assert only_gpu == {"ToDevice", "ToHost"}
     assert set(REQUIRED) <= {operator.__name__ for operator in OPERATORS.values()}
@@ -212,6 +219,27 @@ def test_video_passes_with_its_stamps_and_read_only(name: str, pix_fmt: str) -> 
             == []
         )
     assert np.array_equal(before[0].data, pixels)
+
+
+class Unreadable:
+    """Pixels that must not be looked at."""
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"pixels were looked at: {name}"
+        raise AssertionError(message)
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_who_ignores_pixels_looks_at_none_and_gives_them_on_untouched(
+    name: str, tmp_path: Path
+) -> None:
+    operator = made(name)
+    port = next(iter(operator.inputs))
+    given = [frame.with_data(Unreadable()) for frame in seen("yuv420p")]
+    after = run_operator(operator, {port: given}, output=tmp_path)
+    pixels = [frame.data for frame in given]
+    for frame in after:
+        assert frame.caps.media in UNSEEN or any(frame.data is data for data in pixels)
 
 
 @pytest.mark.parametrize("name", CARRIERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Meta
@@ -78,8 +78,47 @@ class Badge(Operator):
         return frames
 
 
+class Carry(Operator):
+    """Every pixel of a picture is in what it gives."""
+
+    pixels = "kept"
+
+    def process(self, frames: Video) -> Same:
+        return frames
+
+
+class Relay(Operator):
+    """Shows frames to others and gives them on."""
+
+    network_sink = True
+
+    def process(self, frames: Video) -> Same:
+        return frames
+
+
+class Peek(Operator):
+    """Takes frames from anywhere, and does not say that it looks at none."""
+
+    def process(self, frames: Annotated[Frame, Caps(media="video", device="any")]) -> None:
+        pass
+
+
+class Painter(Operator):
+    """Draws on fewer layouts on a GPU."""
+
+    devices = ("cpu", "cuda")
+    gpu_caps: ClassVar = {"frames": Caps(pix_fmt="yuv420p")}
+
+    def process(
+        self, frames: Annotated[Frame, Caps(pix_fmt="yuv420p|rgb24", device="node")]
+    ) -> Same:
+        return frames
+
+
 class Tally(Operator):
     """Counts frames, looks at none."""
+
+    pixels = "ignored"
 
     def process(self, frames: Annotated[Frame, Caps(media="video", device="any")]) -> None:
         pass
@@ -199,6 +238,8 @@ class Upload(Operator):
 
 class Count(Operator):
     """Reads records, never pixels."""
+
+    pixels = "ignored"
 
     def process(
         self, frames: Annotated[Frame, Caps(media="video", device="any")]

@@ -173,7 +173,8 @@ def test_raw_faces_may_go_where_it_is_safe_or_said(change: dict[str, Any]) -> No
 
 TOLD = (
     "{}|inputs.frames: pictures from '{}' are synthetic and would go out unmarked "
-    "(put operators.video.mark:Mark before it; `allow` does not help here)"
+    "(put operators.video.mark:Mark between, behind all that changes pixels; "
+    "`allow` does not help here)"
 )
 
 
@@ -211,6 +212,81 @@ def test_a_badge_behind_the_last_model_is_enough_and_one_before_it_is_not() -> N
     again = {"paint": node("Repaint", {"frames": "badge"})}
     shown = {"show": node("Screen", {"frames": "paint"})}
     assert problems_of({**nodes, **again, **shown}) == [TOLD.format("show", "paint")]
+
+
+@pytest.mark.parametrize(
+    ("between", "sees_it"), [("Blur", False), ("Carry", True), ("Count", True)]
+)
+def test_a_badge_holds_until_pixels_change(between: str, sees_it: bool) -> None:
+    nodes = {
+        "dream": node("Dream"),
+        "badge": node("Badge", {"frames": "dream"}),
+        "between": node(between, {"frames": "badge"}),
+        "show": node("Screen", {"frames": "between"}),
+    }
+    if sees_it:
+        assert "show" in plan_of(nodes).nodes
+    else:
+        assert problems_of(nodes) == [TOLD.format("show", "between")]
+    del nodes["badge"]
+    nodes["between"] = node(between, {"frames": "dream"})
+    assert problems_of(nodes) == [TOLD.format("show", "between")]
+
+
+def test_what_comes_over_a_back_edge_is_synthetic_too() -> None:
+    back = {"from": "paint", "queue": 1, "full": "latest", "back_edge": True}
+    nodes = {
+        "cam": CAM,
+        "mix": node("Steer", {"frames": "cam", "previous": back}),
+        "on": node("Blur", {"frames": "mix"}),
+        "paint": node("Repaint", {"frames": "on"}),
+        "show": node("Screen", {"frames": "mix"}),
+        "later": node("Screen", {"frames": "on"}),
+        "plain": node("Screen", {"frames": "cam"}),
+    }
+    assert problems_of(nodes) == [TOLD.format("show", "mix"), TOLD.format("later", "on")]
+    nodes["paint"] = node("Blur", {"frames": "on"})
+    assert "show" in plan_of(nodes).nodes
+
+
+@pytest.mark.parametrize("sink", ["Peek", "Blur", "Carry", "Relay"])
+def test_who_does_not_say_that_it_looks_at_no_pixels_shows_them(sink: str) -> None:
+    """Also with an output that nobody takes, or with device: any."""
+    nodes = {"dream": node("Dream"), "last": node(sink, {"frames": "dream"})}
+    assert problems_of(nodes) == [TOLD.format("last", "dream")]
+
+
+def test_who_sends_frames_away_shows_them_even_if_it_gives_them_on() -> None:
+    nodes = {
+        "dream": node("Dream"),
+        "relay": node("Relay", {"frames": "dream"}),
+        "count": node("Tally", {"frames": "relay"}),
+    }
+    (problem,) = problems_of(nodes)
+    assert problem == TOLD.format("relay", "dream")
+
+
+def test_who_ignores_pixels_may_end_a_graph_of_synthetic_ones() -> None:
+    nodes = {
+        "dream": node("Dream"),
+        "count": node("Count", {"frames": "dream"}),
+        "say": node("Notify", {"frames": "dream"}),
+        "journal": node("Journal", {"frames": "say"}),
+    }
+    assert set(plan_of(nodes).nodes) == set(nodes)
+
+
+def test_an_input_may_take_less_on_a_gpu() -> None:
+    nodes = {
+        "cam": node("Camera", config={"uri": "x", "pix_fmt": "rgb24"}),
+        "here": node("Painter", {"frames": "cam"}),
+        "up": node("Upload", {"frames": "cam"}, device="cuda:0"),
+        "there": node("Painter", {"frames": "up"}, device="cuda:0"),
+    }
+    assert problems_of(nodes) == [
+        "there|inputs.frames: pix_fmt: rgb24 where yuv420p is accepted, from 'up.out' "
+        "(convert between)"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,8 @@ class FakeHost:
         self.aborted = False
         self.going = True
         self.epochs: dict[str, int] = {}
+        self.epoch_reasons: list[str] = []
+        self.raises = True  # whether the supervisor answers who asks for an epoch
         self.admits: Callable[[int], bool] = lambda seq: True
         self.reports: list[tuple[str, str, str]] = []  # code, stream, message
         self.failures: list[tuple[str, str, str]] = []  # node, stream, error
@@ -127,6 +129,12 @@ class FakeHost:
 
     def epoch_of(self, stream_id: str) -> int:
         return self.epochs.get(stream_id, 0)
+
+    def raise_epoch(self, stream_id: str, reason: str) -> bool:
+        if self.raises:
+            self.epochs[stream_id] = self.epoch_of(stream_id) + 1
+            self.epoch_reasons.append(reason)
+        return self.raises
 
     def wait_go(self) -> bool:
         return self.going

@@ -151,6 +151,31 @@ class Slow(Operator[SlowConfig]):
         return frames
 
 
+class PaintConfig(Config, frozen=True):
+    fps: float = 100
+    value: Annotated[int, TUNABLE] = 0
+
+
+class Paint(Operator[PaintConfig]):
+    """Every byte is a tunable's value; frames of the value before mean nothing any more."""
+
+    def open(self, ctx: OpContext) -> None:
+        self._ctx = ctx
+        self._painted = self.config
+        self._count = 0
+
+    def process(self) -> Video:
+        if self._ctx.stopping():
+            raise EndOfStream
+        if self.config is not self._painted:
+            self._painted = self.config
+            self._ctx.new_epoch(f"value {self.config.value}")
+        time.sleep(1 / self.config.fps)
+        self._count += 1
+        data = np.full((2, 2), self._painted.value, np.uint8)
+        return Frame(data, GRAY, self._ctx.stamp(self._count, Fraction(1, 100)))
+
+
 class ReasonConfig(Config, frozen=True):
     reason: str = "no such model"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import OperatorError
 from engine.runtime.context import LaneContext
 from engine.telemetry.stats import EdgeStats
 from tests.runtime.fakes import FakeHost
@@ -58,6 +59,29 @@ def test_a_stamp_has_the_epoch_of_its_moment(host: FakeHost) -> None:
     host.epochs["door"] = 3
     host.epochs["yard"] = 9
     assert ctx.stamp(1, 1).epoch == 3
+
+
+# ---- a new epoch
+
+
+def test_the_stamp_after_asking_for_a_new_epoch_belongs_to_it(host: FakeHost) -> None:
+    ctx = context(host)
+    assert ctx.stamp(0, 1).epoch == 0
+    assert ctx.new_epoch("prompt") == 1
+    assert ctx.stamp(1, 1).epoch == 1
+    assert ctx.new_epoch("seed", "yard") == 1
+    assert (host.epoch_of("door"), host.epoch_of("yard")) == (1, 1)
+    assert host.epoch_reasons == ["prompt", "seed"]
+
+
+def test_an_epoch_that_cannot_be_had_is_an_error_that_may_pass(host: FakeHost) -> None:
+    ctx = context(host)
+    host.raises = False
+    with pytest.raises(OperatorError, match="no new epoch of 'door' \\(prompt\\)") as caught:
+        ctx.new_epoch("prompt")
+    assert (caught.value.code, caught.value.permanent) == ("NO_EPOCH", False)
+    ctx.stop.set()
+    ctx.new_epoch("prompt")  # nobody waits for frames any more
 
 
 # ---- resources and state

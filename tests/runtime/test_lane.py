@@ -373,6 +373,22 @@ def test_what_reset_returns_is_sent_before_the_end(operator: Scripted, tmp_path:
     assert rig.run() == [("cam", 0), ("cam", 9), ("end", "cam", None)]
 
 
+@pytest.mark.parametrize(("others", "resets"), [(0, 0), (1, 1)])
+def test_who_asked_for_the_epoch_is_not_reset_for_it(
+    others: int, resets: int, tmp_path: Path
+) -> None:
+    """But for one that somebody else asked for after it."""
+    operator = Scripted()
+    last = 1 + others
+    rig = Rig(operator, tmp_path, "live", frame(0), frame(1, epoch=last), frame(2, epoch=last))
+    operator.script[0] = lambda: rig.lane.ctx.new_epoch("prompt", "cam")
+    rig.run()
+    assert rig.host.epoch_reasons == ["prompt"]
+    before_the_end = operator.calls[: operator.calls.index(2)]
+    assert before_the_end.count("reset cam") == resets
+    assert operator.calls[-2:] == ["reset cam", "close"], "its end is another matter"
+
+
 def test_a_new_epoch_resets_the_stream_and_sends_no_rest(
     operator: Scripted, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from engine.clock import FakeClock
+from engine.contract import Marked
 from engine.frame import Batch, Frame, Latest, Record, Watermark
 from engine.runtime.outlets import Outlets, split_result
 from engine.runtime.work import Work
@@ -182,6 +183,11 @@ def test_a_sink_that_returns_a_frame_is_told_that_it_has_no_output() -> None:
         Outlets({}, lambda: False, False, {}).send_result(frame(0), SOURCE)
 
 
+def synthetic_one(seq: int, stream_id: str = "cam") -> Frame:
+    real = frame(seq, stream_id)
+    return replace(real, stamp=structs.replace(real.stamp, synthetic=True))
+
+
 def synthetic(frames: list[Frame]) -> list[bool]:
     return [one.stamp.synthetic for one in frames]
 
@@ -191,6 +197,40 @@ def test_what_a_model_makes_is_synthetic_whatever_it_says() -> None:
     outlets = Outlets({"out": [box]}, lambda: False, False, {}, synthesizes=True)
     outlets.send_result([frame(0), frame(1)], SOURCE)
     assert synthetic([box.take(), box.take()]) == [True, True]  # type: ignore[list-item]
+
+
+def test_what_a_model_passes_on_untouched_was_captured() -> None:
+    """The same array, that is: a copy of it, or another one in its place, is what it made."""
+    box = Outbox(planned_edge("node", "x", queue=8), FakeClock())
+    outlets = Outlets({"out": [box]}, lambda: False, False, {}, synthesizes=True)
+    given = frame(0)
+    copied = given.with_data(given.data.copy())
+    noted = given.with_records(OutletSighting())
+    outlets.send_result([given, copied, noted, frame(0)], SOURCE, None, iter([SOURCE, given]))
+    assert synthetic([box.take() for _ in range(4)]) == [False, True, False, True]  # type: ignore[misc]
+
+
+def test_what_a_model_passes_on_keeps_the_taint_it_came_with() -> None:
+    box = Outbox(planned_edge("node", "x", queue=8), FakeClock())
+    outlets = Outlets({"out": [box]}, lambda: False, False, {}, synthesizes=True)
+    given = frame(0)
+    outlets.send_result(given, SOURCE, lambda stamp: True, [given])
+    assert synthetic([box.take()]) == [True]  # type: ignore[list-item]
+
+
+def test_every_port_of_a_model_may_pass_on_what_was_captured() -> None:
+    boxes = {port: Outbox(planned_edge("node", port, queue=8), FakeClock()) for port in "ab"}
+    outlets = Outlets(
+        {port: [box] for port, box in boxes.items()}, lambda: False, False, {}, synthesizes=True
+    )
+
+    class Ports(NamedTuple):
+        a: Frame
+        b: Frame
+
+    given = frame(0)
+    outlets.send_result(Ports(given, given), SOURCE, None, iter([given]))
+    assert synthetic([box.take() for box in boxes.values()]) == [False, False]  # type: ignore[misc]
 
 
 def test_taint_reaches_those_that_it_names() -> None:
@@ -215,3 +255,69 @@ def test_what_goes_in_taints_what_comes_out() -> None:
     batch = Work({"frames": Batch((real, made))}, [(inbox, real), (inbox, made)]).taint
     assert batch is not None
     assert [batch(one.stamp) for one in (real, made)] == [False, True]
+
+
+def test_what_comes_beside_a_batch_taints_all_of_it() -> None:
+    """Whatever moment it is of: the streams may be others, and so may the stamps."""
+    inbox: Any = None
+    real, made = frame(0), synthetic_one(0, "style")
+    held = Work({"frames": Batch((real,)), "style": Latest(made)}, [(inbox, real)]).taint
+    assert held is not None
+    assert held(real.stamp)
+    joined = Work({"frames": Batch((real,)), "other": made}, [(inbox, real), (inbox, made)]).taint
+    assert joined is not None
+    assert joined(real.stamp)
+    both = Batch((real,)), Latest(frame(0, "style"))
+    assert Work(dict(zip(("frames", "style"), both, strict=True)), [(inbox, real)]).taint is None
+
+
+def test_a_result_of_a_moment_that_the_batch_does_not_have_is_made_of_all_of_it() -> None:
+    inbox: Any = None
+    real, made = frame(0), synthetic_one(1)
+    batch = Work({"frames": Batch((real, made))}, [(inbox, real), (inbox, made)]).taint
+    assert batch is not None
+    assert [batch(frame(7).stamp), batch(frame(0, "both").stamp)] == [True, True]
+    assert not batch(frame(0).stamp)
+
+
+# ---- marks
+
+
+def marks(items: list[Any]) -> list[bool]:
+    return [bool(item.of(Marked)) for item in items]
+
+
+BADGE = Marked("AI")
+
+
+def test_a_mark_does_not_outlive_the_pixels_that_it_speaks_of() -> None:
+    exits = Exits()
+    given = synthetic_one(0).with_records(BADGE)
+    changed = given.with_data(given.data + 1)
+    noted = given.with_records(OutletSighting())
+    exits.outlets.send_result([given, changed, noted], SOURCE, None, iter([given]), frozenset())
+    passed, renewed, other = exits.taken()
+    assert passed is given
+    assert marks([passed, renewed, other]) == [True, False, True]  # type: ignore[list-item]
+
+
+def test_a_mark_belongs_to_the_frame_that_it_came_on() -> None:
+    exits = Exits()
+    marked, bare = synthetic_one(0).with_records(BADGE), synthetic_one(1)
+    borrowed = bare.with_records(*marked.records)
+    exits.outlets.send_result(borrowed, SOURCE, None, [marked, bare], frozenset())
+    assert marks(exits.taken()) == [False]
+
+
+@pytest.mark.parametrize(("trusted", "right"), [(None, True), ({"left"}, False)])
+def test_a_mark_holds_on_ports_that_are_trusted(trusted: Any, right: bool) -> None:
+    exits = Exits("left", "right")
+    made = synthetic_one(0).with_records(BADGE)
+    exits.outlets.send_result(Both(made, made), SOURCE, None, (), trusted)
+    assert marks(exits.taken("left")) + marks(exits.taken("right")) == [True, right]
+
+
+def test_a_node_leads_nowhere_when_nobody_takes_what_it_gives() -> None:
+    assert not Exits("left", "right").outlets.lead_nowhere
+    assert Outlets({"left": [], "right": []}, lambda: False, False, {}).lead_nowhere
+    assert Outlets({}, lambda: False, False, {}).lead_nowhere

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 
 from engine.clock import FakeClock
-from engine.contract import NoConfig, OpContext, Operator
+from engine.contract import TUNABLE, Config, NoConfig, OpContext, Operator
 from engine.errors import EndOfStream, OperatorError
 from engine.frame import Discontinuity, Frame
 from engine.runtime.lane import LONGEST_RETRY_NS
@@ -139,6 +139,43 @@ def test_nothing_is_read_when_the_others_could_not_be_opened(tmp_path: Path) -> 
     rig.host.going = False
     assert rig.run() == [("end", "a", None)]
     assert camera.calls == ["open", "close"]
+
+
+# ---- tunables
+
+
+class ShownConfig(Config, frozen=True):
+    value: Annotated[int, TUNABLE] = 0
+
+
+class Shown(Operator[ShownConfig]):
+    """Five frames; every byte is the value of the moment."""
+
+    def open(self, ctx: OpContext) -> None:
+        self.ctx = ctx
+        self.count = 0
+
+    def process(self) -> Frame:
+        if self.count == 5:
+            raise EndOfStream
+        self.count += 1
+        stamp = self.ctx.stamp(self.count * MS, NANOSECONDS)
+        return Frame(np.full((2, 2), self.config.value, np.uint8), GRAY, stamp)
+
+
+def test_a_tunable_of_a_source_changes_at_the_frame_named(tmp_path: Path) -> None:
+    host, exits = FakeHost(tmp_path), Exits()
+    node = planned_node("cams")
+    streams = [Stream(host, node, name, Shown(ShownConfig())) for name in "ab"]
+    stats = NodeStats(node="cams", worker="main", device="cpu")
+    lane = SourceLane(host, node, streams, exits.outlets, stats)
+    lane.tune("value", 7, 3)
+    lane.tune("value", 5, 0)
+    lane.run()
+    frames = [item for item in exits.taken() if isinstance(item, Frame)]
+    for name in "ab":
+        shown = [int(one.data[0, 0]) for one in frames if one.stamp.stream_id == name]
+        assert shown == [5, 5, 5, 7, 7], name
 
 
 # ---- the limit at the entry

@@ -125,6 +125,30 @@ def test_a_source_that_starts_again_knows_the_epoch(tmp_path: Path) -> None:
     assert_settled(result)
 
 
+@BOTH
+def test_a_source_that_is_tuned_ends_what_it_made_before(worker: str, tmp_path: Path) -> None:
+    nodes = {
+        "cam": op("Paint"),
+        "node": op(
+            "Slow", {"frames": {"from": "cam", "queue": 8, "full": "block"}},
+            config={"ms": 30}, worker=worker,
+        ),
+        "rec": op("Recorder", {"frames": "node"}, worker=worker),
+    }  # fmt: skip
+    with Run(plan_of(nodes, mode="live"), tmp_path) as run:
+        wait_for(lambda: run.snapshot().edges["cam.out->node.frames"].depth >= 6, 10, "a queue")
+        run.tune("cam", "value", 7)
+        wait_for_frames(run, 5, rec=15)
+        result = finish(run)
+    assert result.exit_code == 0, result.failures
+    assert_settled(result)
+    assert result.snapshot.edges["cam.out->node.frames"].drops["stale_epoch"] >= 5
+    assert [e.message for e in result.snapshot.events if e.code == "EPOCH"] == ["epoch 1: value 7"]
+    seen = [(epoch, byte) for _, _, epoch, byte in records(tmp_path / "seen.txt")]
+    assert set(seen) == {(0, 0), (1, 7)}, "each epoch holds its own value only"
+    assert seen == sorted(seen), "and nothing of the old one comes after the first of the new one"
+
+
 # ---- streams
 
 
