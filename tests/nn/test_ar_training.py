@@ -162,8 +162,8 @@ def test_every_training_sample_is_non_decreasing_and_corrupted_frame_by_frame(
     ((z, t, given),) = seen
     assert loss.item() == pytest.approx(1)
     assert bool((t.diff(dim=1) >= 0).all())
-    abar = trainer.diffusion.alpha_bar[t][..., None, None]
-    eps = (z - abar.sqrt() * trainer.diffusion.scaled(tokens)) / (1 - abar).sqrt()
+    abar = trainer.loss.diffusion.alpha_bar[t][..., None, None]
+    eps = (z - abar.sqrt() * trainer.loss.diffusion.scaled(tokens)) / (1 - abar).sqrt()
     assert eps.std().item() == pytest.approx(1, abs=0.02)
     assert abs(eps.mean().item()) < 0.02
     dropped = given == trainer.denoiser.null

@@ -122,6 +122,29 @@ class DenoiserTraining:
             raise ValueError(f"drop_label must be 0..1, not {self.drop_label}")
 
 
+class DenoiserLoss:
+    """The mean error of x0_hat at FoPP's timesteps, over latents of mean square `scale^2 / C`."""
+
+    def __init__(self, frames: int, diffusion: DiffusionConfig, drop_label: float = 0.0) -> None:
+        self.diffusion, self.drop_label = Diffusion(diffusion), drop_label
+        self.fopp = Fopp(frames, diffusion.timesteps)
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        tokens: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Unit tokens [B, F, K, C], labels int64 [B]; all chance comes from `generator`."""
+        z = self.diffusion.scaled(tokens)
+        t = self.fopp.sample(len(z), generator).to(z.device)
+        eps = torch.randn(z.shape, generator=generator).to(z)
+        dropped = torch.rand(len(z), generator=generator) < self.drop_label
+        labels = labels.masked_fill(dropped.to(labels.device), denoiser.null)
+        return denoising_loss(denoiser(self.diffusion.corrupt(z, eps, t), t, labels), z)
+
+
 class DenoiserTrainer:
     """Stage 2, on unit tokens that a frozen VAE made. `averaged` is what samples."""
 
@@ -133,9 +156,9 @@ class DenoiserTrainer:
         training: DenoiserTraining | None = None,
         fingerprint: str = "",
     ) -> None:
-        self.denoiser, self.training = denoiser, training or DenoiserTraining()
-        self.diffusion = Diffusion(diffusion)
-        self.fopp = Fopp(denoiser.config.frames, diffusion.timesteps)
+        self.denoiser = denoiser
+        drop_label = (training or DenoiserTraining()).drop_label
+        self.loss = DenoiserLoss(denoiser.config.frames, diffusion, drop_label)
         self.stepper = Stepper(denoiser, config, fingerprint)
 
     @property
@@ -149,21 +172,6 @@ class DenoiserTrainer:
         loss = self.loss(self.denoiser, tokens, labels, generator)
         gradient = self.stepper.update(loss)
         return {"loss": float(loss.detach()), "gradient": gradient}
-
-    def loss(
-        self,
-        denoiser: Denoiser,
-        tokens: torch.Tensor,
-        labels: torch.Tensor,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
-        """The mean error of x0_hat, over latents of mean square `latent_scale^2 / C`."""
-        z = self.diffusion.scaled(tokens)
-        t = self.fopp.sample(len(z), generator).to(z.device)
-        eps = torch.randn(z.shape, generator=generator).to(z)
-        dropped = torch.rand(len(z), generator=generator) < self.training.drop_label
-        labels = labels.masked_fill(dropped.to(labels.device), denoiser.null)
-        return denoising_loss(denoiser(self.diffusion.corrupt(z, eps, t), t, labels), z)
 
     def save(self, path: Path) -> None:
         """All that is needed to go on exactly."""

@@ -1,0 +1,1 @@
+"""Measures of generated video: pictures, sets of clips, moving things, their physics."""
