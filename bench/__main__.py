@@ -18,6 +18,8 @@ BENCHES = {
     "pipeline": "decode, detect, overlay, encode beside a straight loop and gst-launch-1.0",
     "latency": "a live 30 fps source: age of a frame at the sink, detection included",
     "guard": "720p live with two faces: frame rate, and how old the verdicts are",
+    "generate": "`dream`: frame rate, first frame, 10,000 frames, and guard beside it",
+    "engines": "a start with an engine on disk: reading it, and the whole call that does",
     "overload": "a node ten times too slow: age stays bounded, every drop has a cause",
     "churn": "200 streams added and removed: everything is back to where it began",
 }

@@ -48,7 +48,12 @@ def run(quick: bool) -> tuple[dict[str, float], tuple[Bar, ...]]:
 
 def measure(detector: str, seconds: float) -> tuple[np.ndarray, RunSnapshot]:
     """Ages in ms of the frames that were captured after the warm-up, and the final snapshot."""
-    with running(guard(detector)) as active:
+    return measure_graph(guard(detector), seconds)
+
+
+def measure_graph(spec: GraphSpec, seconds: float) -> tuple[np.ndarray, RunSnapshot]:
+    """`measure` of any graph with a sink `shown`."""
+    with running(spec) as active:
         time.sleep(seconds)
         snapshot = active.finish().snapshot
         noted = active.ages(AGES)

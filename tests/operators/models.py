@@ -12,6 +12,15 @@ from typing import Any
 
 import torch
 
+from operators.nn.ar_diffusion.config import (
+    DenoiserConfig,
+    DiffusionConfig,
+    SystemConfig,
+    VaeConfig,
+)
+from operators.nn.ar_diffusion.denoiser import Denoiser
+from operators.nn.ar_diffusion.files import save_system
+from operators.nn.ar_diffusion.vae import Vae
 from operators.nn.pad.calibration import Calibration, LabelledCalibration, calibration_to_dict
 from operators.nn.pad.threshold import Threshold
 from operators.nn.prompts.artifact import HeadDescriptor, save_head
@@ -21,6 +30,8 @@ from operators.nn.vlm.compact_file import open_compact, save_compact
 from operators.nn.vlm.efficientnet import EfficientNetLite0
 
 SIZE_PX, DIM = 64, 16
+CLASSES = ("bounce", "pan", "surveillance")
+AR_SIZE_PX, AR_WINDOW = 32, 8
 
 
 @cache
@@ -38,6 +49,33 @@ def random_compact() -> Path:
     heads = CompactHeads(CompactConfig(size_px=SIZE_PX, dim=DIM, hidden=0))
     path = scratch() / "compact.safetensors"
     save_compact(path, CompactVlm(EfficientNetLite0().eval(), heads))
+    return path
+
+
+@cache
+def random_ar_diffusion() -> Path:
+    """A video model of 32 x 32 pixels, three classes, a window of 8 frames, 4 steps and a lag of 2.
+
+    What training begins at zero, and would therefore say nothing, is random too.
+    """
+    vae = VaeConfig(
+        size_px=AR_SIZE_PX, patch_px=8, tokens=4, channels=4, width=16, depth=1, heads=2,
+        codes=16, code_width=8, conv_width=8, conv_multipliers=(1, 1, 1), conv_blocks=1,
+        conv_groups=4, shuffle=2,
+    )  # fmt: skip
+    denoiser = DenoiserConfig(
+        frames=AR_WINDOW, tokens=4, channels=4, width=16, depth=1, heads=2, context_tokens=1,
+        context_width=16, classes=len(CLASSES),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    config = SystemConfig("tiny", vae, denoiser, DiffusionConfig(latent_scale=2.0), steps=4, lag=2)
+    networks = Vae(vae), Denoiser(denoiser)
+    for weight in (weight for network in networks for weight in network.parameters()):
+        if not weight.any():
+            torch.nn.init.normal_(weight.data, std=0.3)
+    networks[0].decoder.pixels.rgb.weight.data *= 4  # strong colours
+    path = scratch() / "ar-diffusion.safetensors"
+    save_system(path, config, *networks, {"classes": CLASSES})
     return path
 
 

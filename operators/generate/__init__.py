@@ -1,0 +1,1 @@
+"""Operators that make pictures: what comes out of them was not captured."""
