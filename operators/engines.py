@@ -36,18 +36,23 @@ def open_engine(network: Network, what: str, engine: Engine, ctx: OpContext, bui
     """
     if engine == "eager":
         return _eager(network, what, ctx, "")
-    from engine.device.compile import compile_module, is_chosen
+    from engine.device.compile import compile_chosen, compile_module
+    from engine.device.networks import asked_precision
 
     given = network.module, network.example
     options: dict[str, Any] = {
         "dynamic": network.dynamic,
         "tolerance": network.tolerance,
         "device": ctx.device,
-        "precision": "fp32" if ctx.device == "cpu" else "fp16",
+        "precision": asked_precision(ctx.device),
     }
-    if engine == "ready" and not is_chosen(*given, **options):
+    compiled = (
+        compile_chosen(*given, **options)
+        if engine == "ready"
+        else compile_module(*given, backend=engine, **options)
+    )
+    if compiled is None:
         return _eager(network, what, ctx, f": no engine was built for this machine; {build}")
-    compiled = compile_module(*given, backend="auto" if engine == "ready" else engine, **options)
     report = compiled.report
     ctx.report("ENGINE", f"{what} by {report.backend} in {report.precision}{_where(ctx)}")
     return compiled

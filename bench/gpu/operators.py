@@ -75,6 +75,20 @@ def frame(seq: int, operator: Operator[Any], pix_fmt: str = "nv12") -> Frame:
     )
 
 
+def open_on(operator: Operator[Any], scope: DeviceScope) -> None:
+    """As a lane does it."""
+    ctx = HarnessContext()
+    ctx.device, ctx.gpu = scope.device.name, scope
+    scope.call(lambda: operator.open(ctx), [])
+
+
+def frame_on(seq: int, operator: Operator[Any], ring: StagingRing, scope: DeviceScope) -> Frame:
+    """The picture of `frame` on the device."""
+    one = frame(seq, operator)
+    there = ring.upload(one.data, scope.stream)
+    return one.with_data(there, structs.replace(HOST, device=scope.device.name))
+
+
 def given(operator: Operator[Any], one: Frame) -> Any:
     """The frame as the operator's port takes it."""
     (port,) = operator.inputs.values()
@@ -94,16 +108,11 @@ def _timed(operator: Operator[Any], scope: DeviceScope, *, on_host: bool) -> Ite
     """Milliseconds per frame."""
     import torch
 
-    ctx = HarnessContext()
-    ctx.device, ctx.gpu = "cuda:0", scope
-    scope.call(lambda: operator.open(ctx), [])
+    open_on(operator, scope)
     ring = StagingRing(scope.device)
     pairs = []
     for seq in range(WARM_UP + ROUNDS):
-        one = frame(seq, operator)
-        if not on_host:
-            there = ring.upload(one.data, scope.stream)
-            one = one.with_data(there, structs.replace(HOST, device="cuda:0"))
+        one = frame(seq, operator) if on_host else frame_on(seq, operator, ring, scope)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with scope.stream.use():
             begin.record()

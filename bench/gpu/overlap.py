@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from bench.common import median
+from bench.gpu.timing import host_waits
 from bench.result import Bar, at_most, exactly
 from engine.caps import Caps
 from engine.device.opening import Devices
@@ -44,7 +45,7 @@ def run() -> tuple[dict[str, float], tuple[Bar, ...]]:
         steps = _steps((entry, first, second, rim), source)
         alone = {name: median([_timed(steps, (name,)) for _ in range(ROUNDS)]) for name in steps}
         whole = median([_timed(steps, tuple(steps)) for _ in range(ROUNDS)])
-        waits = _host_waits(steps, second)
+        waits = _host_waits(steps)
     figures = {f"{name}_ms": round(1e3 * took / FRAMES, 3) for name, took in alone.items()}
     figures |= {"graph_ms": round(1e3 * whole / FRAMES, 3), "host_waits": float(waits)}
     ratio = whole / max(alone.values())
@@ -114,17 +115,17 @@ def _feed(queue: SimpleQueue[Frame | None], room: threading.Semaphore, frame: Fr
     queue.put(None)
 
 
-def _host_waits(steps: dict[str, Step], scope: DeviceScope) -> int:
-    """How often the host waited for the device while a node worked, as the profiler saw it."""
-    from torch.profiler import ProfilerActivity, profile
-
+def _host_waits(steps: dict[str, Step]) -> int:
+    """How often the host waited for the device while a node computed."""
     given = steps["upload"](Frame(np.zeros(1, np.uint8), CAPS, Stamp("a", 0, Fraction(1), 0, 0)))
     for _ in range(3):
         steps["first"](given)
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+
+    def work() -> None:
+        again = given
         for _ in range(20):
-            given = steps["upload"](given)
-            steps["second"](steps["first"](given))
-    # Not cudaEventSynchronize: with all slots under way the upload ring waits for its oldest copy.
-    waits = ("cudaStreamSynchronize", "cudaDeviceSynchronize")
-    return sum(event.count for event in seen.key_averages() if event.key in waits)
+            again = steps["upload"](again)
+            steps["second"](steps["first"](again))
+
+    # Not for events: with all slots under way the upload ring waits for its oldest copy.
+    return host_waits(work).blocking

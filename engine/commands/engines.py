@@ -40,7 +40,7 @@ class BuildOptions:
 
 def list_command(folder: Path | None, *, as_json: bool) -> None:
     """Every engine in the cache, the last used first."""
-    store = EngineStore(folder)
+    store = _store(folder)
     entries = store.entries()
     if as_json:
         print_json({"folder": str(store.folder), "engines": [_entry(entry) for entry in entries]})
@@ -55,8 +55,10 @@ def list_command(folder: Path | None, *, as_json: bool) -> None:
 
 
 def clear_command(keys: list[str], folder: Path | None, *, as_json: bool) -> int:
-    """Delete all engines, or those whose keys begin so; the exit code."""
-    store = EngineStore(folder)
+    """Delete all engines and what dead builders left, or those whose keys begin so; the exit
+    code.
+    """
+    store = _store(folder)
     entries = store.entries()
     for key in keys:
         if not any(entry.path.stem.startswith(key) for entry in entries):
@@ -67,17 +69,24 @@ def clear_command(keys: list[str], folder: Path | None, *, as_json: bool) -> int
         if not keys or any(entry.path.stem.startswith(key) for key in keys)
     ]
     held = [path for path in chosen if not store.remove(path)]
+    swept = 0 if keys else store.sweep()
     if as_json:
-        print_json({"removed": len(chosen) - len(held), "in_use": [path.stem for path in held]})
+        in_use = [path.stem for path in held]
+        print_json({"removed": len(chosen) - len(held), "in_use": in_use, "swept": swept})
     else:
         told = f"removed {len(chosen) - len(held)}"
         told += f"; {len(held)} in use or not to be deleted" if held else ""
+        told += f"; swept {swept} files that dead builders left" if swept else ""
         stdout().print(told, highlight=False)
     return EXIT_FAILED if held else EXIT_OK
 
 
 def build_command(names: list[str], options: BuildOptions) -> int:
-    """Build engines for networks that come along, all or those named; the exit code."""
+    """Build engines for networks that come along, all or those named; the exit code.
+
+    Each is told on standard error as it comes, so that one who interrupts knows what there is.
+    """
+    _store(options.folder)
     device = options.device or _device_of(options.backend)
     if device == "cpu":
         import torch
@@ -91,7 +100,9 @@ def build_command(names: list[str], options: BuildOptions) -> int:
     for name, make in makers.items():
         stderr().print(f"{name} ...", markup=False, highlight=False)
         try:
-            rows += [(name, report) for report in _built(make(), options, device)]
+            for report in _built(make(), options, device):
+                stderr().print(_line(name, report), markup=False, highlight=False, soft_wrap=True)
+                rows.append((name, report))
         except CompileError as error:  # the next network may do
             print_error(CommandError(f"{name}: {error}"))
             code = EXIT_FAILED
@@ -100,6 +111,14 @@ def build_command(names: list[str], options: BuildOptions) -> int:
     elif rows:
         _print_built(rows)
     return code
+
+
+def _store(folder: Path | None) -> EngineStore:
+    """CommandError for what is there and no folder; one that is not there is empty."""
+    store = EngineStore(folder)
+    if store.folder.exists() and not store.folder.is_dir():
+        raise CommandError(f"{store.folder} is no folder: engines lie in one")
+    return store
 
 
 def _device_of(backend: str) -> str:
@@ -156,6 +175,11 @@ def _precisions(network: Network, options: BuildOptions, device: str) -> tuple[P
     backend = backend_named(options.backend)
     able = tuple(name for name in known if backend.why_not(device, name) is None)
     return able or known[:1]  # which then says why not
+
+
+def _line(name: str, report: Report) -> str:
+    how = "from the cache" if report.from_cache else "built"
+    return f"{name}: {report.backend} in {report.precision}, {how} in {report.seconds:.1f} s"
 
 
 def _print_built(rows: Iterable[tuple[str, Report]]) -> None:

@@ -55,8 +55,18 @@ def can(name, mode):
 writes = [name for name in names if can(name, "w")]
 print("reads " + ", ".join(n for n in names if can(n, "r")) + "; writes " + ", ".join(writes))
 """
+COMPILER = """
+import os, shutil, subprocess
+from engine.device.backends.inductor import why_no_compiler
+why_not = why_no_compiler("cpu")
+assert why_not is None, why_not
+named = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+done = subprocess.run([named, "--version"], capture_output=True, text=True, check=True)
+print(done.stdout.splitlines()[0] + "; for the backends aot and inductor")
+"""
 DEVICES = (
-    ("GPU", DRIVER), ("GPU decoding", DECODE), ("GPU encoding", ENCODE), ("codecs", CODECS)
+    ("GPU", DRIVER), ("GPU decoding", DECODE), ("GPU encoding", ENCODE), ("codecs", CODECS),
+    ("C++ compiler", COMPILER),
 )  # fmt: skip
 
 
@@ -99,13 +109,23 @@ REQUIRED = tuple(
         ("typer", "typer"),
     )
 )
+RTX = "import tensorrt_rtx_bindings as trt; trt.Builder(trt.Logger())"
 OPTIONAL = (
     Package("starlette", "import starlette"),
     Package("uvicorn", "import uvicorn"),
+    Package("onnx", "import onnx"),
+    Package("onnxscript", "import onnxscript"),
+    Package(
+        "openvino",
+        "from engine.device.backends.openvino import BACKEND as b; "
+        "assert not (why := b.why_not('cpu', 'fp32')), why",
+    ),
     Package("cupy-cuda13x", "import cupy; cupy.zeros(8).sum().item()"),
     Package("torch", "import torch; torch.zeros(8, device='cuda').sum().item()", where=" on a GPU"),
     Package("tensorrt", "import tensorrt; tensorrt.Builder(tensorrt.Logger())"),
     Package("torch-tensorrt", "import torch_tensorrt"),
+    Package("tensorrt-rtx-cu13-libs", RTX),
+    Package("tensorrt-rtx-cu13-bindings", RTX),
     Package("PyNvVideoCodec", "import PyNvVideoCodec"),
 )
 
@@ -117,7 +137,7 @@ def probe(packages: Iterable[Package]) -> list[Outcome]:
 
 
 def probe_gpu() -> list[Outcome]:
-    """What the CUDA driver has, asked without any library, and what FFmpeg can do."""
+    """What the CUDA driver has, asked without any library, what FFmpeg can do, and a compiler."""
     with ThreadPoolExecutor(PARALLEL) as pool:
         told = list(pool.map(lambda asked: run_code(asked[1]), DEVICES))
     return [

@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from engine.device.job import Job, describe
-from engine.device.report import Deviation
+from engine.device.report import TOLERANCES, Deviation
 from engine.errors import CompileError
 
 
@@ -36,6 +36,26 @@ def named_outputs(structure: Any) -> dict[str, Any]:
     return {pytree.keystr(path).removeprefix("."): leaf for path, leaf in leaves}
 
 
+def steady_reference(job: Job) -> Any:
+    """What the module gives for the example in eager fp32. CompileError BAD_INPUT if a second call
+    gives something else: then there is nothing to compare an engine with.
+    """
+    found = job.reference(job.inputs())
+    kept = pytree.tree_map(lambda y: y.clone() if isinstance(y, torch.Tensor) else y, found)
+    again = pytree.tree_leaves(job.reference(job.inputs()))
+    try:
+        worst_deviation(kept, again, TOLERANCES["fp32"], "a second call")
+    except CompileError as error:
+        if error.code != "INACCURATE":
+            raise
+        message = (
+            f"{job.label} keeps state or draws random numbers, an engine does neither: "
+            f"{error.message}"
+        )
+        raise CompileError("BAD_INPUT", message) from error
+    return kept
+
+
 def worst_deviation(
     reference: Any, found: Sequence[torch.Tensor], tolerance: float, what: str
 ) -> Deviation:
@@ -44,6 +64,10 @@ def worst_deviation(
     strange = [name for name, leaf in wanted.items() if not isinstance(leaf, torch.Tensor)]
     if strange:
         raise CompileError("BAD_INPUT", f"the module's output {strange[0]} is no tensor")
+    unreal = [name for name, leaf in wanted.items() if leaf.is_complex()]
+    if unreal:
+        message = f"the module's output '{unreal[0]}' is complex: give torch.view_as_real of it"
+        raise CompileError("BAD_INPUT", message)
     if len(wanted) != len(found):
         message = f"{what} gives {len(found)} outputs, eager gives {len(wanted)}"
         raise CompileError("INACCURATE", message)

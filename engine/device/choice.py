@@ -16,8 +16,9 @@ from engine.device.backends.eager import why_no_bf16
 from engine.device.compiled import Compiled
 from engine.device.engines import EngineStore
 from engine.device.job import Job
+from engine.device.machine import machine_of
 from engine.device.making import guarded, make, wanted
-from engine.device.report import Candidate, Choice, EngineKey, Precision
+from engine.device.report import Candidate, Choice, EngineKey, Place, Precision
 from engine.errors import CompileError
 
 AUTO = "auto"
@@ -26,13 +27,20 @@ MEASURE_S = 0.5  # per candidate, if that is more than LEAST_RUNS
 WARM_UPS = 3
 
 
-def choice_key(job: Job, tolerance: float | None) -> EngineKey:
-    """What a choice depends on: the job, and all backends that there are to choose from."""
+def place_of(device: str) -> Place:
+    """The device and all backends that there are to choose from."""
     able: dict[str, str] = {}
     for name in NAMES:
-        if backend_named(name).why_not(job.device, "fp32") is None:
+        if backend_named(name).why_not(device, "fp32") is None:
             able |= backend_named(name).versions()
-    return msgspec.structs.replace(job.key(AUTO, able), tolerance=tolerance)
+    return Place(machine_of(device), able)
+
+
+def choice_key(job: Job, tolerance: float | None) -> EngineKey:
+    """What a choice depends on: the job, and the place."""
+    return msgspec.structs.replace(
+        job.key(AUTO, place_of(job.device).versions), tolerance=tolerance
+    )
 
 
 def choose(job: Job, store: EngineStore, tolerance: float | None) -> Compiled:

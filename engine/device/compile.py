@@ -6,6 +6,7 @@ that pass, and keeps the choice beside the engines: the next start reads it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import msgspec
 import torch
 from torch import nn
 
+from engine.device.accuracy import steady_reference
 from engine.device.backends import backend_named
 from engine.device.choice import AUTO, choice_key, choose
 from engine.device.compiled import Compiled
@@ -56,21 +58,16 @@ def compile_module(  # noqa: PLR0913  one parameter per decision
     """
     store = EngineStore(cache)
     _require_device(device)
+    _require_tolerance(tolerance)
     job, notes = _job(module, example, precision, dynamic, device)
     if backend == AUTO:
         compiled = choose(job, store, tolerance)
     else:
         compiled = make(job, wanted(backend, job), store, tolerance)
-    compiled.report = msgspec.structs.replace(
-        compiled.report,
-        asked_backend=backend,
-        asked_precision=precision,
-        notes=(*notes, *compiled.report.notes),
-    )
-    return compiled
+    return _told(compiled, backend, precision, notes)
 
 
-def is_chosen(  # noqa: PLR0913  as above
+def compile_chosen(  # noqa: PLR0913  as above
     module: nn.Module,
     example: torch.Tensor | Sequence[torch.Tensor],
     *,
@@ -79,17 +76,19 @@ def is_chosen(  # noqa: PLR0913  as above
     device: str = "cpu",
     tolerance: float | None = None,
     cache: Path | None = None,
-) -> bool:
-    """Whether `auto` has chosen for this module here before: on this processor with as many
-    threads, or on this GPU.
-
-    Nothing is built or measured.
+) -> Compiled | None:
+    """What `auto` chose for this module here before: on this processor with as many threads, or on
+    this GPU. None where it has not: nothing is measured.
     """
     store = EngineStore(cache)
+    _require_device(device)
+    _require_tolerance(tolerance)
     if not store.entries():
-        return False  # without the export that a key takes
-    job, _ = _job(module, example, precision, dynamic, device)
-    return store.path_of(choice_key(job, tolerance)).exists()
+        return None  # without the export that a key takes
+    job, notes = _job(module, example, precision, dynamic, device)
+    if not store.path_of(choice_key(job, tolerance)).exists():
+        return None
+    return _told(choose(job, store, tolerance), AUTO, precision, notes)
 
 
 def build_engine(  # noqa: PLR0913  as above
@@ -110,10 +109,25 @@ def build_engine(  # noqa: PLR0913  as above
     chosen = backend_named(backend)
     if chosen.needs_device:
         _require_device(device)
-    held = obtain(job, wanted(backend, job), EngineStore(cache))
+    built_by = wanted(backend, job)
+    steady_reference(job)
+    held = obtain(job, built_by, EngineStore(cache))
     held.close()
     report = report_on(job, chosen, held, None, TOLERANCES[job.precision])
     return msgspec.structs.replace(report, asked_precision=precision, notes=(*notes, *report.notes))
+
+
+def _told(
+    compiled: Compiled, backend: str, precision: Precision, notes: tuple[str, ...]
+) -> Compiled:
+    """Its report says what was asked for, too."""
+    compiled.report = msgspec.structs.replace(
+        compiled.report,
+        asked_backend=backend,
+        asked_precision=precision,
+        notes=(*notes, *compiled.report.notes),
+    )
+    return compiled
 
 
 def _job(
@@ -130,6 +144,12 @@ def _job(
     if device == "cpu" and precision == "fp16":
         return Job(module, example, "bf16", dynamic, device), (FP16_NOTE,)
     return Job(module, example, precision, dynamic, device), ()
+
+
+def _require_tolerance(tolerance: float | None) -> None:
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        message = f"a tolerance of {tolerance}: a share of the largest value, 0 or more"
+        raise CompileError("BAD_INPUT", message)
 
 
 def _require_device(device: str) -> None:

@@ -41,7 +41,7 @@ class Compiled:
     def __call__(self, *inputs: torch.Tensor, **named: torch.Tensor) -> Any:
         """CompileError BAD_INPUT for inputs that the engine was not made for."""
         if named:
-            inputs = self._signature.bind(*inputs, **named).args
+            inputs = self._in_order(inputs, named)
         with torch.inference_mode():
             found = self._run([x.contiguous() for x in self._checked(inputs)])
         return pytree.tree_unflatten(list(found), self._structure)
@@ -49,6 +49,14 @@ class Compiled:
     def close(self) -> None:
         """The engine's file may be evicted from now on; not to be called after that."""
         self._release()
+
+    def _in_order(
+        self, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        try:
+            return self._signature.bind(*inputs, **named).args
+        except TypeError as error:
+            raise CompileError("BAD_INPUT", f"the inputs do not fit forward: {error}") from error
 
     def _checked(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         if len(inputs) != len(self._wanted):

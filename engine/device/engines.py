@@ -31,10 +31,10 @@ from engine.device.engine_file import (
     header_or_problem,
     read_payload,
 )
+from engine.device.lock import Lock, remove_unheld
 from engine.device.report import Choice, EngineKey
 
 DEFAULT_MAX_BYTES = 4 << 30
-ORPHAN_S = 3600.0  # a file that was begun so long ago is nobody's any more
 VARIABLE = "FRAMELOOM_ENGINES"
 
 
@@ -144,20 +144,18 @@ class EngineStore:
 
     def remove(self, path: Path) -> bool:
         """Delete an engine, unless somebody holds it or owns it; whether it is gone."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return True
-        except OSError:  # another user's
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-        except OSError:  # held, or in a folder that is read only
-            return False
-        finally:
-            os.close(descriptor)
-        return True
+        return remove_unheld(path)
+
+    def sweep(self) -> int:
+        """Delete what builders that died half-way left behind; how many files. Who still builds
+        holds the lock of its key.
+        """
+        swept = sum(map(remove_unheld, self.folder.glob("*.lock")))
+        for half in self.folder.glob("*.tmp"):
+            key = half.name.partition(".")[0]
+            if not half.with_name(f"{key}.lock").exists():
+                swept += remove_unheld(half)
+        return swept
 
     def path_of(self, key: EngineKey) -> Path:
         return self.folder / f"{digest_of(key)}.engine"
@@ -216,10 +214,7 @@ class EngineStore:
 
     def _evict(self) -> None:
         """Bring the folder below its limit, the longest unused first; sweep what died half-way."""
-        for orphan in self.folder.glob("*.tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - orphan.stat().st_mtime > ORPHAN_S:
-                    self.remove(orphan)
+        self.sweep()
         entries = self.entries()
         total = sum(entry.size_bytes for entry in entries)
         for entry in reversed(entries):
@@ -229,11 +224,11 @@ class EngineStore:
                 total -= entry.size_bytes
 
     @contextmanager
-    def _building(self, key: EngineKey, notes: list[str]) -> Iterator[_Lock | None]:
+    def _building(self, key: EngineKey, notes: list[str]) -> Iterator[Lock | None]:
         """Alone among all processes with this key; None where the folder cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = _Lock(self.path_of(key).with_suffix(".lock"))
+            lock = Lock(self.path_of(key).with_suffix(".lock"))
         except OSError as error:
             self._tell_unusable(error, notes)
             yield None
@@ -248,44 +243,10 @@ class EngineStore:
         remedy = (
             "free some space there" if error.errno == errno.ENOSPC else f"set {VARIABLE} to another"
         )
-        note = f"engines cannot be kept in {self.folder}: {cause}; {remedy}"
-        if note not in notes:
-            notes.append(note)
-            warnings.warn(note, EngineCacheWarning, stacklevel=4)
-
-
-class _Lock:
-    """An exclusive lock between processes, on a file that goes with its last holder."""
-
-    def __init__(self, path: Path) -> None:
-        """Waits until it is free. OSError if the file cannot be made."""
-        self._path = path
-        start = time.perf_counter()
-        waited = False
-        while True:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = True
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            if self._is_current():
-                break
-            waited = True
-            os.close(self._descriptor)  # its last holder deleted it: there is a new one
-        self.waited_s = time.perf_counter() - start if waited else 0.0
-
-    def release(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-    def _is_current(self) -> bool:
-        try:
-            there = self._path.stat()
-        except FileNotFoundError:
-            return False
-        ours = os.fstat(self._descriptor)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        what = f"engines cannot be kept in {self.folder}"
+        if not any(note.startswith(what) for note in notes):  # its first cause is the one to tell
+            notes.append(f"{what}: {cause}; {remedy}")
+            warnings.warn(notes[-1], EngineCacheWarning, stacklevel=4)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from engine.convert import nearest
 from engine.device.machine import machine_of
 from engine.device.noise import quiet
 from engine.device.report import EngineKey, Precision, Ranges
+from engine.device.state import what_outlasts
 from engine.errors import CompileError
 
 Made = TypeVar("Made")
@@ -96,7 +97,9 @@ class Job:
         )
 
     def exported(self, precision: Precision | None = None) -> torch.export.ExportedProgram:
-        """The lowered module as a graph. CompileError BUILD_FAILED if it cannot be traced."""
+        """The lowered module as a graph. CompileError BUILD_FAILED if it cannot be traced,
+        BAD_INPUT if a call changes the module or its inputs.
+        """
         chosen = precision or self.precision
         return self._once(f"exported {chosen}", lambda: self._export(self.lowered(chosen)))
 
@@ -137,7 +140,8 @@ class Job:
         shapes = (tuple(named),) if self.dynamic else None
         try:
             with torch.no_grad(), quiet():
-                return torch.export.export(module, self.inputs(), dynamic_shapes=shapes)
+                program = torch.export.export(module, self.inputs(), dynamic_shapes=shapes)
+                kept = what_outlasts(program, self.names)
         except Exception as error:  # whatever user code and tracing raise
             first = (str(error) or type(error).__name__).strip().splitlines()[0]
             message = (
@@ -145,6 +149,9 @@ class Job:
                 'backend="eager" runs it as it is'
             )
             raise CompileError("BUILD_FAILED", message) from error
+        if kept:
+            raise CompileError("BAD_INPUT", f"{self.label}: {kept}")
+        return program
 
     def _dims(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, Any] | None:
         dim = torch.export.Dim.DYNAMIC
@@ -212,8 +219,20 @@ def _checked_ranges(
             hint = nearest(name, example)
             raise CompileError("BAD_INPUT", f"dynamic: there is no input '{name}' ({hint})")
         shape = example[name].shape
-        for at, (least, most) in ranges.items():
-            if not 0 <= at < len(shape) or not 1 <= least <= shape[at] <= most or least == most:
-                message = f"dynamic: {name} {tuple(shape)} cannot have {least} to {most} at {at}"
+        for at, sizes in ranges.items():
+            if not _fits(at, sizes, shape):
+                message = (
+                    f"dynamic: {name} {tuple(shape)} cannot have {sizes} at {at}: least and most "
+                    "size, whole numbers with the example's between them"
+                )
                 raise CompileError("BAD_INPUT", message)
     return {name: dict(sorted(ranges.items())) for name, ranges in sorted(dynamic.items())}
+
+
+def _fits(at: Any, sizes: Any, shape: torch.Size) -> bool:
+    """Whether these can be the least and the most size of a dimension."""
+    given = (at, *sizes) if isinstance(sizes, tuple | list) else ()
+    if len(given) != 3 or not all(isinstance(number, int) for number in given):
+        return False
+    least, most = sizes
+    return bool(0 <= at < len(shape) and 1 <= least <= shape[at] <= most and least < most)

@@ -10,7 +10,7 @@ import msgspec
 import torch
 from torch.utils import _pytree as pytree
 
-from engine.device.accuracy import sizes_to_check, worst_deviation
+from engine.device.accuracy import sizes_to_check, steady_reference, worst_deviation
 from engine.device.backends import backend_named
 from engine.device.backends.protocol import Backend, Run
 from engine.device.compiled import Compiled
@@ -35,18 +35,19 @@ def wanted(name: str, job: Job) -> Backend:
 def make(job: Job, backend: Backend, store: EngineStore, tolerance: float | None) -> Compiled:
     """Built or read, loaded, and compared with eager fp32."""
     held = obtain(job, backend, store)
-    start = time.perf_counter()
     allowed = TOLERANCES[job.precision] if tolerance is None else tolerance
     what = f"{job.label} by {backend.name} in {job.precision}"
     try:
+        reference = guarded(lambda: steady_reference(job), job, backend, "LOAD_FAILED")
+        start = time.perf_counter()
         run = guarded(lambda: backend.load(held.payload, job), job, backend, "LOAD_FAILED")
         held.seconds += time.perf_counter() - start
         held.payload = b""
 
-        def compare() -> tuple[Deviation, Any, Sequence[torch.Tensor]]:
-            return _compare(job, run, allowed, what)
+        def compare() -> tuple[Deviation, Sequence[torch.Tensor]]:
+            return _compare(job, run, reference, allowed, what)
 
-        worst, reference, found = guarded(compare, job, backend, "LOAD_FAILED")
+        worst, found = guarded(compare, job, backend, "LOAD_FAILED")
     except CompileError:
         held.close()
         raise
@@ -115,14 +116,16 @@ def guarded(action: Callable[[], Result], job: Job, backend: Backend, code: str)
 
 
 def _compare(
-    job: Job, run: Run, allowed: float, what: str
-) -> tuple[Deviation, Any, Sequence[torch.Tensor]]:
-    """The worst deviation at all sizes; what eager and the engine give for the example."""
-    found: list[tuple[Deviation, Any, Sequence[torch.Tensor]]] = []
+    job: Job, run: Run, reference: Any, allowed: float, what: str
+) -> tuple[Deviation, Sequence[torch.Tensor]]:
+    """The worst deviation at all sizes; what the engine gives for the example, of which `reference`
+    is eager's answer.
+    """
+    found: list[tuple[Deviation, Sequence[torch.Tensor]]] = []
     for inputs in sizes_to_check(job):
-        reference = job.reference(inputs)
+        wanted = job.reference(inputs) if found else reference
         with torch.inference_mode():
             outputs = run(inputs)
-        found.append((worst_deviation(reference, outputs, allowed, what), reference, outputs))
-    worst = max((deviation for deviation, _, _ in found), key=lambda one: one.relative)
-    return worst, *found[0][1:]
+        found.append((worst_deviation(wanted, outputs, allowed, what), outputs))
+    worst = max((deviation for deviation, _ in found), key=lambda one: one.relative)
+    return worst, found[0][1]

@@ -56,6 +56,13 @@ def runs_by(make: Callable[[], Network]) -> RunsBy:
     return by
 
 
+def asked_precision(device: str) -> Precision:
+    """What nodes ask of the engines of their networks, `cpu` or `cuda[:N]`: half precision on a GPU
+    only, where it is allowed, not demanded.
+    """
+    return "fp32" if device == "cpu" else "fp16"
+
+
 def networks() -> dict[str, Callable[[], Network]]:
     """Every installed network by its name; calling one loads it, and needs torch."""
     return {entry.name: entry.load() for entry in network_entries()}

@@ -22,6 +22,13 @@ class Machine(msgspec.Struct, frozen=True):
     driver: str  # version of the GPU's driver; empty for processors
 
 
+class Place(msgspec.Struct, frozen=True):
+    """What a choice depends on besides the network and what is asked of it."""
+
+    machine: Machine
+    versions: dict[str, str]  # of the packages of all backends that there are to choose from
+
+
 class EngineKey(msgspec.Struct, frozen=True):
     """Everything that an engine depends on. Two equal keys may share one file."""
 

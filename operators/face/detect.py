@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -16,6 +16,7 @@ from operators.face.candidates import Candidates
 from operators.face.centerface import CenterFace
 from operators.face.nets import RUNTIME, Placement, Runtime, placed
 from operators.face.records import Face, Unsearched
+from operators.kernels.launching import KERNELS
 from operators.ports import NodeVideo
 from operators.video.yuv import frame_size
 
@@ -84,6 +85,7 @@ class FaceDetect(Operator[FaceDetectConfig]):
 
     preload = ("ai_edge_litert.interpreter",)
     devices = ("cpu", "cuda")
+    gpu_needs: ClassVar = KERNELS
     stream_priority = -1
 
     def open(self, ctx: OpContext) -> None:

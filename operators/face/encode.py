@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from operators.engines import ENGINE, Engine
 from operators.face.host_tower import Encoded, HostTower
 from operators.face.records import Box, Track
 from operators.face.square import face_square, share_inside
+from operators.kernels.launching import KERNELS
 from operators.ports import Features, NodeVideo
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class FaceEncode(Operator[FaceEncodeConfig]):
 
     preload = ("torch", "safetensors.torch")
     devices = ("cpu", "cuda")
+    gpu_needs: ClassVar = KERNELS
 
     @classmethod
     def checkpoints(cls, config: Any) -> Mapping[str, Path]:

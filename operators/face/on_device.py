@@ -16,9 +16,9 @@ import numpy.typing as npt
 from engine import CapsError, Frame
 from engine.device.array import DeviceArray
 from engine.device.staging import StagingRing
+from operators.engines import Run
 from operators.face.blazeface import VARIANTS, anchor_centres, decode
 from operators.face.candidates import Candidates, blend_overlapping
-from operators.engines import Run
 from operators.face.host_tower import LEAST_COLOUR, Encoded
 from operators.face.network import (
     LARGEST_BATCH,
@@ -132,7 +132,11 @@ class DeviceTower:
         self.size_px = vlm.image.size_px
         self._scale, self._shift = normalisation(vlm.image.mean, vlm.image.std)
         self._net = net
-        self._shape = self._features_of_nothing()
+        self._shape, place = self._features_of_nothing()
+        # Made once: from host memory each would be a copy that the host waits for.
+        self._levels = [
+            torch.tensor(three, device=place)[:, None, None] for three in (self._scale, self._shift)
+        ]
 
     def __call__(self, faces: Sequence[tuple[Frame, Track]]) -> Encoded:
         """As `operators.face.encode.HostTower`. CapsError for frames that are not on the GPU."""
@@ -154,8 +158,7 @@ class DeviceTower:
         crops = self._cut(faces)
         found = self._net(crops)
         joined = torch.cat([found.pooled[:, None], found.patches_value], 1)
-        scale = torch.tensor(self._scale, device=crops.device)[:, None, None]
-        shift = torch.tensor(self._shift, device=crops.device)[:, None, None]
+        scale, shift = self._levels
         levels = (crops - shift) / scale
         spread = (levels.amax(1) - levels.amin(1)).mean(dim=(1, 2))
         told = torch.cat([joined.flatten(1), spread[:, None]], 1).contiguous()
@@ -185,13 +188,13 @@ class DeviceTower:
         assert square is not None
         return square_matrix(square, self.size_px)
 
-    def _features_of_nothing(self) -> tuple[int, ...]:
-        """[1 + N, dim]; and the first face does not pay for warming up."""
+    def _features_of_nothing(self) -> tuple[tuple[int, int], Any]:
+        """[1 + N, dim], and torch's device; the first face does not pay for warming up."""
         stream = self._gpu.stream
         black = self._gpu.device.empty((1, 3, self.size_px, self.size_px), "float32", stream)
         self._gpu.device.clear(black, stream)
         patches, dim = self._net(black).patches_value.shape[1:]
-        return 1 + int(patches), int(dim)
+        return (1 + int(patches), int(dim)), black.device
 
     def _kernel_for(self, frame: Frame) -> CropKernelLike:
         if not isinstance(frame.data, DeviceArray):

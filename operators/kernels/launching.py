@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Out = Literal["float32", "float16", "bfloat16"]
+KERNELS = {"kernels": "operators.kernels.launching:try_out"}  # what launches them needs on a GPU
 VARIANTS: dict[str, int] = {"float32": 0, "float16": 1, "bfloat16": 2}
 OUT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 BLOCK = (32, 8)
@@ -37,6 +38,16 @@ def source(name: str) -> str:
     """The CUDA source of a kernel with what all share in front of it."""
     folder = files("operators.kernels")
     return folder.joinpath("common.cu").read_text() + folder.joinpath(f"{name}.cu").read_text()
+
+
+def try_out(device: str) -> None:
+    """Compile a kernel and load it on `cuda:N`; what CuPy raises comes through."""
+    import cupy
+
+    index = int(device.partition(":")[2] or 0)
+    with cupy.cuda.Device(index):
+        cupy.zeros(8).sum().item()
+    _function("planes", "float32", index)
 
 
 def launch(
@@ -84,7 +95,9 @@ def check(what: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
 
 
 def sent(array: npt.NDArray[Any], on: On) -> Any:
-    """A small table as a tensor on the device, copied as work of the stream."""
+    """A small table as a tensor on the device, copied as work of the stream. Its page-locked memory
+    is torch's, which gives a block again when the copy from it is done: locked once, not per call.
+    """
     return _upload(np.ascontiguousarray(array), on.device, on.stream)
 
 

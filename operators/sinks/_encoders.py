@@ -117,6 +117,11 @@ class Nvenc:
         return _as_frame((luma, chroma))
 
 
+def try_nvenc(device: str) -> None:
+    """OperatorError, or what PyAV raises, where `Nvenc` cannot be had on a device."""
+    Nvenc().try_out(device)
+
+
 def _as_frame(planes: tuple[Any, Any]) -> VideoFrame:
     import av
     import torch

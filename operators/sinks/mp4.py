@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -66,6 +66,7 @@ class Mp4Sink(Operator[Mp4SinkConfig]):
 
     preload = ("av",)
     devices = ("cpu", "cuda")
+    gpu_needs: ClassVar = {"NVENC": "operators.sinks._encoders:try_nvenc"}
 
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx

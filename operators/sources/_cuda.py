@@ -7,8 +7,10 @@ memory of the stream's own; the surface goes back at once. Decoders of different
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from msgspec.structs import replace
 
 from engine import Caps, OpContext, OperatorError
@@ -20,21 +22,43 @@ if TYPE_CHECKING:
 
 USE_PRIMARY_CONTEXT = 1  # AV_CUDA_USE_PRIMARY_CONTEXT: the one that torch uses too
 ON_GPU = Caps(pix_fmt="nv12", device="cuda")
+DECODER = {"NVDEC": "operators.sources._cuda:try_out"}  # what sources need on a GPU
+TRIED_PX, TRIED_FRAMES = 256, 4
 
 
 def accelerator(ctx: OpContext) -> Any:
     """PyAV's setting for the node's device: None on the CPU, and no way back to it on a GPU."""
-    if ctx.gpu is None:
-        return None
+    return None if ctx.gpu is None else _on(ctx.device)
+
+
+def _on(device: str) -> Any:
     from av.codec.hwaccel import HWAccel
 
     return HWAccel(
         "cuda",
-        device=ctx.device.partition(":")[2],
+        device=device.partition(":")[2],
         allow_software_fallback=False,
         flags=USE_PRIMARY_CONTEXT,
         is_hw_owned=True,
     )
+
+
+def try_out(device: str) -> None:
+    """Decode a few black pictures of H.264 on a device; what PyAV raises comes through."""
+    import av
+
+    clip = io.BytesIO()
+    with av.open(clip, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", 25)
+        stream.width = stream.height = TRIED_PX
+        for number in range(TRIED_FRAMES):
+            black = av.VideoFrame.from_ndarray(np.zeros((TRIED_PX, TRIED_PX, 3), np.uint8))
+            black.pts = number
+            container.mux(stream.encode(black))
+        container.mux(stream.encode())
+    clip.seek(0)
+    with av.open(clip, "r", hwaccel=_on(device)) as decoder:
+        next(decoder.decode(video=0))
 
 
 def copier_for(ctx: OpContext, name: str) -> FrameCopier | CudaCopier:

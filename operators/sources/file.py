@@ -12,7 +12,7 @@ from msgspec import Meta
 from engine import Config, EndOfStream, Frame, OpContext, Operator, OperatorError, rescale_pts
 from operators.records import Packet
 from operators.sources._av import PtsFiller, audio_caps, packet_bytes
-from operators.sources._cuda import ON_GPU, accelerator, copier_for
+from operators.sources._cuda import DECODER, ON_GPU, accelerator, copier_for
 from operators.sources._opening import open_media, shown
 from operators.sources._outputs import Media
 from operators.sources._pacing import Pacer
@@ -41,6 +41,7 @@ class FileSource(Operator[FileSourceConfig]):
     preload = ("av",)
     devices = ("cpu", "cuda")
     gpu_caps: ClassVar = {"frames": ON_GPU}
+    gpu_needs: ClassVar = DECODER
 
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx

@@ -13,7 +13,7 @@ from engine import Config, EndOfStream, Frame, OpContext, Operator, OperatorErro
 from operators.records import Packet
 from operators.sources._av import audio_caps, packet_bytes
 from operators.sources._connection import Arrived, Connection, Lost, Opened, redacted, with_login
-from operators.sources._cuda import ON_GPU, accelerator, copier_for
+from operators.sources._cuda import DECODER, ON_GPU, accelerator, copier_for
 from operators.sources._outputs import Media
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class RtspSource(Operator[RtspSourceConfig]):
     preload = ("av",)
     devices = ("cpu", "cuda")
     gpu_caps: ClassVar = {"frames": ON_GPU}
+    gpu_needs: ClassVar = DECODER
 
     def open(self, ctx: OpContext) -> None:
         config = self.config

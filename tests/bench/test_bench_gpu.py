@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from msgspec import structs
+from msgspec.structs import replace
 
 from bench.gpu import __main__ as gpu
-from bench.gpu import operators, streams
-from bench.gpu.__main__ import EXIT_NO_GPU, Outcome, main, run_parts
+from bench.gpu import operators, streams, timing, waits
+from bench.gpu.__main__ import EXIT_NO_GPU, Outcome, main, merged, run_parts
+from bench.gpu.engines import judged
 from bench.gpu.tests import counts
-from bench.result import Bar, decode
+from bench.result import Bar, Result, decode, machine_facts
 from engine.check import check
+from engine.device.report import Candidate
 from engine.errors import DeviceError
 from engine.testing import HarnessContext
 
+MACHINE = machine_facts(0.0, 0.0)
 GOOD = Outcome({"copies_gbps": 4000.0}, (Bar("ratio", "<= 1.15", 1.1, True),))
 
 
@@ -45,8 +53,8 @@ def test_a_part_that_fails_costs_itself_alone(tmp_path: Path) -> None:
     results = run_parts(["memory", "tests", "overlap"], again=False, folder=tmp_path, run_one=one)
     assert asked == ["memory", "tests", "overlap"]
     assert [result.name for result in results] == ["gpu-memory"]
-    assert [path.name for path in tmp_path.iterdir()] == ["gpu-memory.json"]
-    assert decode((tmp_path / "gpu-memory.json").read_bytes()).figures == GOOD.figures
+    assert [path.name for path in tmp_path.iterdir()] == ["memory.json"]
+    assert decode((tmp_path / "memory.json").read_bytes()).figures == GOOD.figures
 
 
 def test_what_is_done_is_not_done_again_until_the_commit_changes(
@@ -66,6 +74,92 @@ def test_what_is_done_is_not_done_again_until_the_commit_changes(
     monkeypatch.setattr(gpu, "commit_id", lambda: "bbb+")  # a checkout with changes says nothing
     run_parts(["memory"], again=False, folder=tmp_path, run_one=one)
     assert len(asked) == 4
+
+
+def test_another_machine_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def one(name: str, limit_s: float) -> Outcome:
+        asked.append(name)
+        return GOOD
+
+    real = gpu.machine_facts
+    monkeypatch.setattr(gpu, "commit_id", lambda: "aaa")
+    for name, load in (("T4", 0.5), ("T4", 3.0), ("H200", 0.5)):
+        monkeypatch.setattr(
+            gpu,
+            "machine_facts",
+            lambda *_, n=name, x=load: replace(real(0, 0), gpu=n, load_1m=x),
+        )
+        (result,) = run_parts(["memory"], again=False, folder=tmp_path, run_one=one)
+        assert result.machine.gpu == name
+    assert len(asked) == 2
+
+
+def test_all_parts_become_one_result() -> None:
+    parts = [Result(f"gpu-{name}", MACHINE, "aaa", *structs.astuple(GOOD)) for name in "ab"]
+    made = merged(parts)
+    assert made.figures == {"a_copies_gbps": 4000.0, "b_copies_gbps": 4000.0}
+    assert [bar.key for bar in made.bars] == ["a_ratio", "b_ratio"]
+    assert (made.name, made.commit, made.ok) == ("gpu", "aaa", True)
+
+
+def test_an_unknown_part_is_refused_with_those_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["nosuch"])
+    told = capsys.readouterr().err
+    assert f"there is no part 'nosuch', only {', '.join(gpu.PARTS)}" in told
+    assert "[]" not in told
+
+
+CHOSEN = Candidate("inductor", "fp16", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("others", "ratio"),
+    [
+        ([Candidate("eager", "fp32", 8.0), Candidate("eager", "fp16", 3.0)], 4.0),
+        ([Candidate("eager", "fp32", why_not="OUT_OF_MEMORY")], 0.0),
+    ],
+)
+def test_what_is_judged_is_the_chosen_one_by_eager_in_fp32(
+    others: list[Candidate], ratio: float
+) -> None:
+    """Where eager could not be measured the bar is missed, and the other networks go on."""
+    report = SimpleNamespace(candidates=(*others, CHOSEN), backend="inductor", precision="fp16")
+    figures, bar = judged("net", report)  # type: ignore[arg-type]
+    assert (bar.key, bar.got, bar.ok) == ("net_over_eager_fp32", ratio, ratio >= 1.5)
+    assert figures["net_inductor_fp16_ms"] == 2.0
+    assert "net_eager_fp32_ms" in figures or ratio == 0
+
+
+def test_waits_are_those_that_the_profiler_does_not_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter(
+        (
+            Counter(cudaDeviceSynchronize=1),
+            Counter(cudaDeviceSynchronize=1, cudaStreamSynchronize=3, cudaEventSynchronize=20),
+        )
+    )
+    monkeypatch.setattr(timing, "_calls", lambda work: next(seen))
+    assert timing.host_waits(lambda: None) == (3, 20)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.slow
+def test_a_wait_is_counted() -> None:
+    def wait() -> None:
+        for _ in range(3):
+            torch.ones(1, device="cuda").add_(1).item()
+        torch.cuda.synchronize()
+
+    assert timing.host_waits(wait).blocking >= 4
+    assert timing.host_waits(lambda: None) == (0, 0)
+
+
+def test_every_operator_whose_waits_are_counted_is_timed_too() -> None:
+    assert waits.EVENTS.keys() <= operators.cases().keys()
 
 
 def test_no_part_begins_when_the_time_is_over(tmp_path: Path) -> None:

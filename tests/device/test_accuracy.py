@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.device.accuracy import named_outputs, sizes_to_check, worst_deviation
+from engine.device.accuracy import named_outputs, sizes_to_check, steady_reference, worst_deviation
 from engine.device.job import Job
 from engine.errors import CompileError
 from tests.device.modules import Found, Tiny, Twice, images
@@ -59,6 +59,34 @@ def test_an_example_that_eager_cannot_do() -> None:
 def test_outputs_that_are_no_tensors() -> None:
     with pytest.raises(CompileError, match=r"\['n'\] is no tensor"):
         worst_deviation({"n": 3}, [torch.ones(1)], 0.1, "x")
+
+
+def test_complex_outputs_have_no_guard_and_are_refused() -> None:
+    wanted = torch.tensor([1 + 1j])
+    with pytest.raises(CompileError, match=r"BAD_INPUT.*'output' is complex.*view_as_real"):
+        worst_deviation(wanted, [wanted.real.to(torch.complex64)], 0.1, "x")
+
+
+class Remembering(Tiny):
+    """Gives something else at every call, in a way that no exporter sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> Found:
+        self.calls += 1
+        return super().forward(images * self.calls)
+
+
+def test_a_module_that_gives_something_else_when_called_again_is_refused() -> None:
+    job = Job(Remembering(), images(2), "fp32", None, "cpu")
+    with pytest.raises(CompileError, match=r"Remembering keeps state or draws .*a second call: ou"):
+        steady_reference(job)
+    steady = Job(Tiny(), images(2), "fp32", None, "cpu")
+    with torch.inference_mode():
+        wanted = Tiny()(images(2))
+    torch.testing.assert_close(steady_reference(steady), wanted)
 
 
 def test_names_of_nested_outputs() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,9 @@ def test_ranges_become_a_profile(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", networks())
 def test_every_network_that_comes_along(name: str, tmp_path: Path) -> None:
-    """A second start takes a twentieth of the first at most: a read instead of a build."""
+    """Reading a plan takes a twentieth of building it at most; `bench engines` tells both, and what
+    the whole call takes.
+    """
     network = networks()[name]()
     reports = [
         build_engine(
@@ -78,8 +79,6 @@ def test_every_network_that_comes_along(name: str, tmp_path: Path) -> None:
     assert [report.from_cache for report in reports] == [False, True, True, True]
     seconds = min(report.seconds for report in reports[1:])
     assert seconds * 20 <= reports[0].seconds
-    assert seconds <= 0.020
-    print(f"{name}: built in {reports[0].seconds:.3f} s, read in {seconds * 1e3:.1f} ms")  # noqa: T201
 
 
 def test_it_does_not_run_without_a_gpu(tmp_path: Path) -> None:
@@ -144,14 +143,3 @@ def test_a_builder_without_memory_is_a_clear_error(
         built(tmp_path)
     assert caught.value.code == "OUT_OF_MEMORY"
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_reading_a_plan_is_quick(tmp_path: Path) -> None:
-    built(tmp_path)
-    (entry,) = EngineStore(tmp_path).entries()
-    assert entry.header is not None
-    start = time.perf_counter()
-    held = EngineStore(tmp_path).get(entry.header.key, "Tiny", refuse)
-    assert time.perf_counter() - start <= 0.020
-    held.close()

@@ -20,9 +20,11 @@ from engine.errors import GraphError, OperatorError
 from engine.loader import load_graph
 from engine.spec import GraphSpec, NodeSpec
 from engine.testing import HarnessContext, run_operator
+from operators.sources import _cuda
 from operators.sources._av import FrameCopier
 from operators.sources._cuda import CudaCopier, accelerator, copier_for
 from operators.sources.file import FileSource, FileSourceConfig
+from tests.conftest import cuda_device_count
 from tests.operators.media import write_clip
 
 FILE = "operators.sources.file:FileSource"
@@ -46,6 +48,15 @@ def test_on_a_gpu_there_is_no_way_back_to_the_processor() -> None:
     assert chosen.is_hw_owned
     assert not chosen.allow_software_fallback
     assert isinstance(copier_for(on_gpu(), "clip"), CudaCopier)
+
+
+def test_what_doctor_tries_is_a_clip_that_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no accelerator it goes through; with one, only where there is such a GPU."""
+    if cuda_device_count() == 0:
+        with pytest.raises((RuntimeError, OSError)):
+            _cuda.try_out("cuda:0")
+    monkeypatch.setattr(_cuda, "_on", lambda device: None)
+    _cuda.try_out("cuda:0")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import Batch, DeviceError
-from engine.device.compile import compile_module, is_chosen
+from engine.device.compile import compile_chosen, compile_module
 from engine.testing import HarnessContext
 from operators.face.encode import FaceEncode, FaceEncodeConfig, load_vlm
 from operators.face.network import LARGEST_BATCH, tower_network
@@ -56,10 +56,10 @@ def test_what_was_built_for_this_machine_is_taken(engines: Path) -> None:
     eager, _ = features("eager", LARGEST_BATCH + 3)
     chosen = network()
     options: dict[str, Any] = {"dynamic": chosen.dynamic}
-    assert not is_chosen(chosen.module, chosen.example, **options)
+    assert compile_chosen(chosen.module, chosen.example, **options) is None
     compiled = compile_module(chosen.module, chosen.example, **options)
     compiled.close()
-    assert is_chosen(chosen.module, chosen.example, **options)
+    assert compile_chosen(chosen.module, chosen.example, **options) is not None
     given, told = features("ready", LARGEST_BATCH + 3)
     assert [code for code, _ in told] == ["ENGINE"]
     assert told[0][1].startswith(f"image tower by {compiled.report.backend} in fp32")
@@ -67,7 +67,9 @@ def test_what_was_built_for_this_machine_is_taken(engines: Path) -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        assert not is_chosen(chosen.module, chosen.example, **options), "for as many threads only"
+        assert compile_chosen(chosen.module, chosen.example, **options) is None, (
+            "for as many threads only"
+        )
     finally:
         torch.set_num_threads(threads)
 

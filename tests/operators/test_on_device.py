@@ -165,6 +165,15 @@ def test_the_same_features_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert off < 0.08 * np.abs(wanted.data.astype(np.float32)).max()
 
 
+def test_nothing_is_brought_over_from_the_host_but_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor made of numbers is a copy that the host waits for, on a GPU."""
+    operator = encoder(monkeypatch, on_gpu=True)
+    given = on_device(faces_on(picture(astronaut(), "yuv420p"), 2))
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("made in the hot path"))
+    (made,) = operator.process(Batch((given,))).frames
+    assert len(made.data) == 2
+
+
 def test_grey_faces_have_no_features_there_either(monkeypatch: pytest.MonkeyPatch) -> None:
     grey = picture(np.dstack([astronaut()[..., 1]] * 3), "yuv420p")
     both = [faces_on(grey, 2), faces_on(picture(astronaut(), "yuv420p", seq=1), 1)]

@@ -84,7 +84,47 @@ def test_engines_in_use_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "removed 0; 1 in use or not to be deleted\n"
     held.close()
     assert clear_command([], tmp_path, as_json=True) == 0
-    assert json.loads(capsys.readouterr().out) == {"removed": 1, "in_use": []}
+    assert json.loads(capsys.readouterr().out) == {"removed": 1, "in_use": [], "swept": 0}
+
+
+def test_clearing_all_sweeps_what_dead_builders_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    EngineStore(tmp_path).get(key(), "Tiny", lambda: b"payload").close()
+    for name in ("a.lock", "a.1.tmp"):
+        (tmp_path / name).write_bytes(b"")
+    (path,) = tmp_path.glob("*.engine")
+    assert clear_command([path.stem], tmp_path, as_json=False) == 0
+    assert capsys.readouterr().out == "removed 1\n"
+    assert clear_command([], tmp_path, as_json=False) == 0
+    assert capsys.readouterr().out == "removed 0; swept 2 files that dead builders left\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_folder_of_engines(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("")
+    for command in (
+        lambda folder: list_command(folder, as_json=False),
+        lambda folder: clear_command([], folder, as_json=False),
+        lambda folder: build_command([], options(folder, "eager")),
+    ):
+        with pytest.raises(CommandError, match="passwd is no folder"):
+            command(tmp_path / "passwd")
+
+
+def test_each_engine_is_told_as_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second is interrupted: what there is by then has been told."""
+
+    def interrupted() -> Network:
+        raise KeyboardInterrupt
+
+    first = Network(Tiny(), (images(),))
+    monkeypatch.setattr(engines, "networks", lambda: {"tiny": lambda: first, "next": interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        build_command([], options(tmp_path, "eager"))
+    assert "tiny: eager in fp32, built in " in capsys.readouterr().err
 
 
 def test_choices_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,9 @@ class Aot:
 
     def build(self, job: Job) -> bytes:
         import torch
-        from torch._inductor import config
+
+        with quiet():
+            from torch._inductor import config
 
         program = job.exported()
         with (

@@ -44,11 +44,13 @@ class Inductor:
 
     def load(self, payload: bytes | memoryview, job: Job) -> Run:
         import torch
-        from torch._inductor import config
 
         graphs = job.place != "cpu" and not job.dynamic
         mode = "reduce-overhead" if graphs else "default"
-        module = torch.compile(job.lowered(), mode=mode, dynamic=bool(job.dynamic))
+        with quiet():
+            from torch._inductor import config
+
+            module = torch.compile(job.lowered(), mode=mode, dynamic=bool(job.dynamic))
 
         def run(inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
             if graphs:

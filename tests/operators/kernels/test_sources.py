@@ -159,3 +159,9 @@ def test_memory_on_a_gpu_is_what_its_library_says(dtype: str) -> None:
 def test_the_compiler_of_the_machine_takes_every_kernel(name: str) -> None:
     for out in VARIANTS if name in TYPED else ("float32",):
         assert launching._function(name, out, 0).max_threads_per_block >= 256
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.slow
+def test_where_kernels_run_they_pass_the_test_of_doctor() -> None:
+    launching.try_out("cuda:0")
