@@ -35,6 +35,7 @@ PARTS = {
     "operators": "each operator that works on a GPU, on 1080p frames: p50 and p99",
     "waits": "how often the host waits for the device while an operator works",
     "overlap": "nodes on streams of their own: the graph's time by its slowest node's",
+    "generate": "video models: a call and a picture, compact and published size",
     "streams": "cameras of 1080p at 30 fps until it does not keep up; needs PyAV there",
 }
 PARTS_FOLDER = RESULTS / "gpu"
