@@ -1,4 +1,4 @@
-"""Video models on the GPU, eager: a call, a picture, frames a second, compact and published size."""
+"""Video models on the GPU, eager: a call, a picture, frames a second, compact and as published."""
 
 from __future__ import annotations
 
