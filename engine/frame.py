@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from engine.caps import Caps
@@ -68,7 +68,8 @@ class Frame:
     records: tuple[Record, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, np.ndarray) and self.data.flags.writeable:
+        numpy = sys.modules.get("numpy")  # is there if there is an array; `--help` has none
+        if numpy and isinstance(self.data, numpy.ndarray) and self.data.flags.writeable:
             view = self.data.view()
             view.flags.writeable = False
             object.__setattr__(self, "data", view)
