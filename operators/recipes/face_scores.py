@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine import Batch, EndOfStream, Frame, OperatorError
+from engine import Batch, Frame, OperatorError
 from engine.recipe import Job, RecipeError
 from engine.testing import HarnessContext, make_frame
 from operators.face.detect import FaceDetect, FaceDetectConfig
@@ -31,7 +31,7 @@ from operators.nn.vlm.interface import Vlm
 from operators.nn.vlm.loading import load_clip
 from operators.recipes.align import joined_features
 from operators.recipes.faces import U8
-from operators.sources.file import FileSource, FileSourceConfig
+from operators.recipes.media import decoded
 
 F64 = npt.NDArray[np.float64]
 F16 = npt.NDArray[np.float16]
@@ -168,28 +168,12 @@ def chosen_frames(path: Path, rule: VideoRule) -> Iterator[Frame]:
     newest: list[Frame] = []
 
     def times() -> Iterator[int]:
-        for frame in _decoded(path):
+        for frame in decoded(path):
             newest[:] = [frame]
             yield frame.stamp.pts_ns
 
     for _ in rule.select(times()):
         yield newest[0]
-
-
-def _decoded(path: Path) -> Iterator[Frame]:
-    source = FileSource(FileSourceConfig(uri=str(path), audio=False))
-    context = HarnessContext()
-    with context.exits:
-        source.open(context)
-        try:
-            while True:
-                media = source.process()
-                if media is not None and media.frames is not None:
-                    yield media.frames
-        except EndOfStream:
-            return
-        finally:
-            source.close()
 
 
 def _width_px(face: Face) -> float:

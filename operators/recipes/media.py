@@ -24,19 +24,24 @@ def each_frame(path: Path) -> Iterator[Frame]:
             raise RecipeError(f"{path}: is no picture that can be read; remove it")
         yield make_frame(image)
         return
-    source = FileSource(FileSourceConfig(uri=str(path), audio=False))
-    context = HarnessContext()
     try:
-        with context.exits:
-            source.open(context)
-            try:
-                while True:
-                    media = source.process()
-                    if media is not None and media.frames is not None:
-                        yield media.frames
-            except EndOfStream:
-                return
-            finally:
-                source.close()
+        yield from decoded(path)
     except OperatorError as error:
         raise RecipeError(f"{path}: {error}; remove or replace it") from error
+
+
+def decoded(path: Path) -> Iterator[Frame]:
+    """Every frame of a video. OperatorError where it breaks off."""
+    source = FileSource(FileSourceConfig(uri=str(path), audio=False))
+    context = HarnessContext()
+    with context.exits:
+        source.open(context)
+        try:
+            while True:
+                media = source.process()
+                if media is not None and media.frames is not None:
+                    yield media.frames
+        except EndOfStream:
+            return
+        finally:
+            source.close()
