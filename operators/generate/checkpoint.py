@@ -13,6 +13,7 @@ from engine import Caps
 SHIPPED = Path(__file__).parent / "checkpoints" / "ar-diffusion-compact.safetensors"
 MOST_HEADER_BYTES = 100 * 2**20  # as the format has it
 _KEY = "frameloom.ar_diffusion"
+_VERSION = 2  # as `operators.nn.ar_diffusion.files` writes it
 _Count = Annotated[int, Meta(ge=1, le=4096)]
 
 
@@ -47,6 +48,7 @@ class _Card(Struct, frozen=True):
 
 
 class _Header(Struct, frozen=True):
+    version: int
     config: _Config
     card: _Card
 
@@ -61,6 +63,8 @@ def facts_of(path: Path) -> Facts:
         header = msgspec.json.decode(texts[_KEY], type=_Header)
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name} is no checkpoint of AR-Diffusion ({error})") from error
+    if header.version != _VERSION:
+        raise ValueError(f"{path.name}: version {header.version}, only {_VERSION} can be read")
     config, count = header.config, header.config.denoiser.classes
     names = header.card.classes if count else ()  # of the data; the model need not tell them apart
     if len(names) != count:

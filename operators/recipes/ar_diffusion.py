@@ -1,7 +1,8 @@
 """`frameloom train ar-diffusion`: the auto-encoder, then the denoiser, on worlds or own videos.
 
 Without `--data` both learn from rendered worlds; a folder of videos takes their place. Each stage
-keeps its state in the output folder and goes on from it.
+keeps its state in the output folder and goes on from it. With `--set temporal_steps=N` the decoder
+also gets layers that look back in time (stage 1b), in a file of their own.
 """
 
 from __future__ import annotations
@@ -22,19 +23,32 @@ from operators.face.encode import SHIPPED as FEATURE_WEIGHTS
 from operators.generate.checkpoint import SHIPPED
 from operators.nn.ar_diffusion.config import COMPACT, PAPER, SystemConfig
 from operators.nn.ar_diffusion.files import System, load_system, save_system
+from operators.nn.ar_diffusion.temporal import TemporalDecoder
 from operators.nn.quality.features import ClipFeatures
 from operators.nn.vlm.compact_file import load_compact
 from operators.nn.worlds.spec import KINDS, Kind
-from operators.recipes.ar_diffusion_eval import QUICK, EvalSettings, evaluate_system
+from operators.recipes.ar_diffusion_eval import (
+    QUICK,
+    EvalSettings,
+    evaluate_system,
+    evaluate_videos,
+)
 from operators.recipes.ar_diffusion_stages import (
     Stage,
-    StageSettings,
     encode,
     held_out_figures,
     train_denoiser,
     train_vae,
 )
+from operators.recipes.ar_diffusion_temporal import (
+    TemporalSettings,
+    layers_path,
+    measured_layers,
+    train_layers,
+    without_layers,
+)
 from operators.recipes.footage import Footage, Part, Rendered, View, read, render
+from operators.recipes.real_clips import wrong_sizes
 from operators.recipes.settings import changed
 
 SYSTEMS: Mapping[str, SystemConfig] = {"compact": COMPACT, "paper": PAPER}
@@ -42,7 +56,7 @@ GPU_STEPS = (20_000, 60_000)  # of both stages, where there is a GPU
 CPU_STEPS = (5_000, 4_000)  # about an hour and a half on two cores
 
 
-class ArSettings(StageSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ArSettings(TemporalSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What may be set with `--set`."""
 
     kinds: tuple[Kind, ...] = KINDS  # of worlds; a class each
@@ -52,7 +66,7 @@ class ArSettings(StageSettings, frozen=True, forbid_unknown_fields=True, kw_only
     latest_start_s: float = 8.0  # a clip begins at any time up to this in the life of its world
     most_frames: int = 90_000  # taken from a folder of videos
     start: str = ""  # checkpoint whose weights are gone on from
-    evaluation: str = "full"  # of worlds, for the card: full, quick or none
+    evaluation: str = "full"  # for the card: full, quick or none
     threads: int = 0  # of torch; 0: as many as it takes by itself
 
 
@@ -81,47 +95,72 @@ class Recipe:
         )
         if denoiser is None:
             return Trained(None, {})
-        path = job.out / f"ar-diffusion-{job.config}.safetensors"
+        path = _checkpoint(job)
         card = make_card(system, settings, footage, start)
         save_system(path, system, vae.cpu(), denoiser.cpu(), card)
         saved = load_system(path)  # rounded: what is measured is what was saved
-        figures = self._measured(job, settings, saved)
+        layers = None
+        if settings.temporal_steps:
+            stage = Stage(job, "temporal", end_s, mark)
+            layers = train_layers(saved, settings, footage, stage)
+            if layers is None:
+                return Trained(None, {})
+        figures = self._measured(job, settings, saved, layers)
         if figures is None:
             return Trained(None, {})
         save_system(path, system, saved.vae, saved.denoiser, {**card, **figures})
-        return Trained(path, figures["held_out"])
+        return Trained(path, figures["held_out"] | figures.get("temporal", {}))
 
-    def _measured(self, job: Job, settings: ArSettings, saved: System) -> dict[str, Any] | None:
+    def _measured(
+        self, job: Job, settings: ArSettings, saved: System, layers: TemporalDecoder | None
+    ) -> dict[str, Any] | None:
         """What the card says of how good it is; None when the job is to stop."""
         held_out = footage_of(job, settings, "held-out")
         if held_out is None:
             return None
         told: dict[str, Any] = {"held_out": held_out_figures(saved, held_out)}
-        if job.data is None and settings.evaluation != "none":
+        if layers is not None:
+            beside = layers_path(_checkpoint(job))
+            told["temporal"] = measured_layers(beside, layers, saved, settings, held_out)
+        if settings.evaluation != "none":
             sizes = QUICK if settings.evaluation == "quick" else EvalSettings()
-            report = evaluate_system(saved, settings.kinds, clip_features(), sizes, job)
+            if job.data is None:
+                report = evaluate_system(saved, settings.kinds, clip_features(), sizes, job)
+            else:
+                sizes = msgspec.structs.replace(
+                    sizes, fps=settings.fps, most_frames=settings.most_frames
+                )
+                report = evaluate_videos(saved, held_out, told["held_out"], sizes, job)
             if not report["complete"]:
                 return None
             told["evaluation"] = {
-                name: report[name] for name in report.keys() - {"text", "pictures", "system"}
+                name: report[name]
+                for name in report.keys() - {"text", "pictures", "system", "figures"}
             }
         return told
 
     def evaluate(self, job: Job, checkpoint: Path | None) -> Mapping[str, Any]:
         """On held-out worlds, or on the held-out part of a folder of videos."""
-        path = checkpoint or SHIPPED
-        system = opened(path)
-        if job.data is not None:
-            held_out = footage_of(job, changed(ArSettings(), job.settings), "held-out", system)
-            if held_out is None:
-                raise RecipeError("stopped before the videos were read")
-            figures = held_out_figures(system, held_out)
-            text = "\n".join(f"{name:<28} {value:.4f}" for name, value in figures.items())
-            return {"checkpoint": system.sha, "figures": figures, "text": text}
-        kinds = msgspec.convert(system.card["classes"], tuple[Kind, ...])
+        system = opened(checkpoint or SHIPPED)
         sizes = dict(job.settings)
         default = QUICK if sizes.pop("quick", False) else EvalSettings()
-        return evaluate_system(system, kinds, clip_features(), changed(default, sizes), job)
+        if job.data is None:
+            kinds = msgspec.convert(system.card["classes"], tuple[Kind, ...])
+            return evaluate_system(system, kinds, clip_features(), changed(default, sizes), job)
+        trained = system.card["settings"]  # what it held out depends on these two
+        for name in ("fps", "most_frames"):
+            sizes.setdefault(name, trained[name])
+        settings = changed(default, sizes)
+        problems = wrong_sizes(settings, system.config.denoiser.frames)
+        if problems:
+            raise RecipeError("; ".join(problems))
+        seen = ArSettings(fps=settings.fps, most_frames=settings.most_frames)
+        held_out = footage_of(job, seen, "held-out", system)
+        if held_out is None:
+            raise RecipeError("stopped before the videos were read")
+        figures = held_out_figures(system, held_out)
+        report = evaluate_videos(system, held_out, figures, settings, job)
+        return {"checkpoint": system.sha, **report}
 
     def calibrate(self, job: Job, checkpoint: Path | None) -> Mapping[str, Any]:
         raise RecipeError("ar-diffusion has no threshold: there is nothing to calibrate")
@@ -133,6 +172,10 @@ class Recipe:
         if torch.cuda.is_available() and done < GPU_STEPS[1]:
             return f"it was trained for {done} of {GPU_STEPS[1]} steps, and there is a GPU"
         return None
+
+
+def _checkpoint(job: Job) -> Path:
+    return job.out / f"ar-diffusion-{job.config}.safetensors"
 
 
 def full_settings(job: Job) -> ArSettings:
@@ -204,7 +247,7 @@ def clip_features() -> ClipFeatures:
 
 def fingerprint(config: str, settings: ArSettings, footage: Footage) -> str:
     """Tells apart what states of training may not be mixed up."""
-    same = msgspec.structs.replace(settings, threads=0, evaluation="none")
+    same = without_layers(msgspec.structs.replace(settings, threads=0, evaluation="none"))
     told = msgspec.json.encode([config, same, footage.origin, zlib.crc32(footage.frames.data)])
     return hashlib.sha256(told).hexdigest()[:16]
 

@@ -1,14 +1,15 @@
-"""`frameloom eval ar-diffusion`: what a system can do and costs, on held-out worlds.
+"""`frameloom eval ar-diffusion`: what a system can do and costs, on held-out worlds and real video.
 
 Split `validation` has the shapes, textures and rooms of training in other worlds, split `test` has
-its own. All figures depend on the settings alone, but for times. Written into the job's folder:
-report.json, report.md, a sheet for each class, strips of long clips and of continuations, a video.
+its own. Real video is what installed packages carry, or else a folder of the user's. All figures
+depend on the settings alone, but for times. Written into the job's folder: report.json, report.md,
+a sheet for each class, strips of long clips and of continuations, a video.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,19 +27,19 @@ from operators.recipes.ar_diffusion_samples import Made, Maker
 from operators.recipes.bounce_motion import Continuation, Throw, judge_alone, judge_motion, throws
 from operators.recipes.clip_distances import OTHER, distance_table, real_sets
 from operators.recipes.clip_pictures import sheet, write_picture, write_video
-from operators.recipes.footage import Rendered, View, render
+from operators.recipes.footage import Footage, Rendered, View, render
+from operators.recipes.package_clips import installed, read_clips
+from operators.recipes.real_clips import SEEDS, RealJudged, RealSettings, judge_real, wrong_sizes
 
 U8 = npt.NDArray[np.uint8]
 HELD_OUT: tuple[Split, Split] = ("validation", "test")
 FEWEST = 6  # clips for a distance
 SHOWN = 4  # clips in a sheet
-SEEDS = 1_000_003  # apart, so that clips of two evaluations differ
 
 
-class EvalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class EvalSettings(RealSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How much is measured. Short clips have as many frames as the denoiser's window."""
 
-    frames: int = 96  # of each kind and split, to reconstruct
     clips: int = 42  # short ones, generated for each lag
     real: int = 128  # rendered ones to compare with; as many again give the axes
     lags: tuple[int, ...] = ()  # none: 0, 1, the system's own, S / 2 and S
@@ -47,20 +48,16 @@ class EvalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     long_lags: tuple[int, ...] = ()  # none: 0, the system's own and S
     long_frames: int = 128
     throws: int = 24  # true clips of each split to go on from
-    past: int = 4  # frames of them that are known
-    ahead: int = 12  # frames that are foretold
     overlap: int = 4  # frames that stitched windows share, s = 0
     guidance: float = 1.0
     dims: int = 16  # principal axes; at most a third of the clips
     draws: int = 200  # of the bootstrap
-    fps: float = 15.0
     latest_start_s: float = 8.0  # real clips begin at any time up to this in the life of a world
-    seed: int = 0
 
 
 QUICK = EvalSettings(
-    frames=12, clips=9, real=20, lags=(0, 2), long_clips=6, long_real=12, long_lags=(0, 2),
-    long_frames=40, throws=4, dims=3, draws=50,
+    frames=12, windows=6, clips=9, real=20, lags=(0, 2), long_clips=6, long_real=12,
+    long_lags=(0, 2), long_frames=40, throws=4, dims=3, draws=50,
 )  # fmt: skip
 
 
@@ -120,28 +117,71 @@ def evaluate_system(
     maker = Maker(system, settings.guidance, settings.overlap)
     work = Evaluation(maker, kinds, features, settings, job)
     short, long = choose_lags(work)
-    work.report |= {
-        "system": {"name": system.config.name, "sha": system.sha, "steps": maker.steps,
-                   "lag": system.config.lag, "kinds": list(kinds)},
-        "settings": msgspec.to_builtins(settings),
-        "features": features.name,
-    }  # fmt: skip
+    work.report |= {**_about(maker, settings, {"kinds": kinds}), "features": features.name}
     sizes = settings.clips, work.window, settings.real
     long_sizes = settings.long_clips, settings.long_frames, settings.long_real
     parts: tuple[Callable[[], bool], ...] = (
         lambda: _reconstruct(work),
         lambda: _distances(work, short, sizes),
         lambda: _continue(work),
+        lambda: _package_clips(work),
         lambda: _alone(work),
         lambda: _distances(work, long, long_sizes),
         lambda: _show(work),
     )
     complete = all(part() for part in parts)
-    work.report |= {"complete": complete, "seconds": round(time.monotonic() - begin_s, 1)}
-    work.report["text"] = markdown(work.report)
-    (job.out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(work.report)))
-    (job.out / "report.md").write_text(work.report["text"])
-    return work.report
+    return _written(work.report, complete, begin_s, job)
+
+
+def evaluate_videos(
+    system: System,
+    held_out: Footage,
+    figures: Mapping[str, float],
+    settings: EvalSettings,
+    job: Job,
+) -> dict[str, Any]:
+    """The report on the user's own videos, by pixels alone.
+
+    `figures`: of the same footage, by name, told with the rest. Of the settings only `guidance` and
+    those of `RealSettings` count, which must go with the system (`wrong_sizes`).
+    """
+    begin_s = time.monotonic()
+    maker = Maker(system, settings.guidance, settings.overlap)
+    about = _about(maker, settings, {"classes": held_out.classes})
+    report = {**about, "figures": dict(figures)}
+    found = judge_real(maker, held_out, settings, job)
+    if found is not None:
+        report |= {"real": found.figures, "pictures": _real_picture(found, job)}
+    return _written(report, found is not None, begin_s, job)
+
+
+def _about(
+    maker: Maker, settings: EvalSettings, data: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """What is judged, how, and on the worlds (`kinds`) or videos (`classes`) of which names."""
+    system = maker.system
+    return {
+        "system": {"name": system.config.name, "sha": system.sha, "steps": maker.steps,
+                   "lag": system.config.lag, **data},
+        "settings": msgspec.to_builtins(settings),
+    }  # fmt: skip
+
+
+def _real_picture(found: RealJudged, job: Job) -> list[str]:
+    """Written into the job's folder; its name, if there is one."""
+    if found.picture is None:
+        return []
+    write_picture(job.out / "real.png", found.picture)
+    return ["real.png"]
+
+
+def _written(report: dict[str, Any], complete: bool, begin_s: float, job: Job) -> dict[str, Any]:
+    """The report, which then is in the job's folder, too."""
+    report |= {"complete": complete, "seconds": round(time.monotonic() - begin_s, 1)}
+    report["text"] = markdown(report)
+    (job.out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    (job.out / "report.md").write_text(report["text"])
+    return report
 
 
 def choose_lags(work: Evaluation) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -150,8 +190,7 @@ def choose_lags(work: Evaluation) -> tuple[tuple[int, ...], tuple[int, ...]]:
     classes = work.maker.system.config.denoiser.classes
     wrong = [
         (min(s.clips, s.long_clips, s.real, s.long_real) < FEWEST, f"fewer than {FEWEST} clips"),
-        (min(s.frames, s.throws, s.dims, s.past - 1, s.ahead) < 1, "a size is too small"),
-        (s.past + s.ahead > work.window, f"past + ahead: {work.window} frames at most"),
+        (min(s.throws, s.dims, s.past - 1) < 1, "a size is too small"),
         (s.long_frames <= work.window, f"long_frames: more than the window of {work.window}"),
         (classes not in (0, len(work.kinds)), f"{classes} classes, {len(work.kinds)} kinds"),
     ]
@@ -159,7 +198,7 @@ def choose_lags(work: Evaluation) -> tuple[tuple[int, ...], tuple[int, ...]]:
         (not work.maker.allows(lag), f"a lag of {lag} cannot stream with {steps} steps")
         for lag in (*s.lags, *s.long_lags)
     ]
-    problems = [told for is_wrong, told in wrong if is_wrong]
+    problems = wrong_sizes(s, work.window) + [told for is_wrong, told in wrong if is_wrong]
     if problems:
         raise RecipeError("; ".join(problems))
     usual = tuple(lag for lag in sorted({0, 1, own, steps // 2, steps}) if work.maker.allows(lag))
@@ -256,6 +295,22 @@ def _gone_on(work: Evaluation, throw: Throw, number: int) -> Continuation:
     label = work.label(work.kinds.index("bounce"))
     frames = work.maker.go_on(work.own_lag, label, seed, throw.known, len(throw.ahead))
     return Continuation(frames, work.maker.through(throw.empty[None])[0])
+
+
+def _package_clips(work: Evaluation) -> bool:
+    """Real video that happens to be installed, and what is not."""
+    s, (clips, missing) = work.settings, installed()
+    figures: dict[str, Any] = {"missing": list(missing)}
+    if clips:
+        view = View(work.maker.system.config.vae.size_px, s.fps)
+        footage = read_clips(clips, view, s.most_frames, work.job)
+        found = None if footage is None else judge_real(work.maker, footage, s, work.job)
+        if found is None:
+            return False
+        figures |= found.figures
+        work.report.setdefault("pictures", []).extend(_real_picture(found, work.job))
+    work.report["real"] = figures
+    return True
 
 
 def _alone(work: Evaluation) -> bool:

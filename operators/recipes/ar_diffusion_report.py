@@ -18,6 +18,12 @@ MOTION = {
     "seen": "seen, share of frames",
 }
 PHYSICS = "Physics: medians over clips, with the number of those that have a figure if not all do."
+REAL = (
+    "PSNR dB (SSIM) against what was filmed, so many frames ahead of {past} known ones. The "
+    "auto-encoded truth is what the auto-encoder leaves of a perfect guess. Both figures favour "
+    "blur and rest over motion that lies elsewhere."
+)
+MOST_VIDEOS = 8  # that get rows of their own
 ALONE = (
     "The room is a clip's own median: bodies that rest are part of it, and there may be several. "
     "What is generated is to be read against what is rendered. "
@@ -27,17 +33,24 @@ ALONE = (
 def markdown(report: Mapping[str, Any]) -> str:
     """Tables with a sentence above each; figures that are not defined are a dash."""
     system = report["system"]
+    names = system["kinds"] if "kinds" in system else system["classes"]
+    on = "worlds" if "kinds" in system else "videos"
     parts = [
         f"# AR-Diffusion {system['name']}, S = {system['steps']}, s = {system['lag']}",
-        f"Checkpoint {system['sha'][:12]}, worlds: {', '.join(system['kinds'])}.",
+        f"Checkpoint {system['sha'][:12]}, {on}: {', '.join(names)}.",
     ]
     if not report["complete"]:
         parts.append("**Stopped early: some tables are missing.**")
+    if "figures" in report:
+        told = [[name, f"{value:.4f}"] for name, value in report["figures"].items()]
+        parts.append(_table(["figure", "value"], told))
     parts += _reconstruction(report.get("reconstruction", {}))
     for length, table in report.get("distances", {}).items():
         parts += _distances(length, table, report["features"], (system["lag"], system["steps"]))
     for split, found in report.get("continuation", {}).items():
         parts += _continuation(split, found, report["settings"])
+    if "real" in report:
+        parts += _real(report["real"], report["settings"])
     if "bounces" in report:
         parts += ["## Bounces from nothing", ALONE + PHYSICS,
                   _physics(report["bounces"])]  # fmt: skip
@@ -114,6 +127,55 @@ def _continuation(split: str, found: Mapping[str, Any], settings: Mapping[str, A
     )
     return [f"## Going on, {split}", about, _table(["", *horizons], rows),
             PHYSICS, _physics(found["physics"])]  # fmt: skip
+
+
+def _real(found: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    parts = ["## Real video"]
+    if found.get("missing"):
+        parts.append(f"Not there, not measured: {'; '.join(found['missing'])}.")
+    if "reconstruction" not in found:
+        return parts
+    parts += [f"Clips: {found['origin']}.", _there_and_back(found["reconstruction"])]
+    if "together" not in found:
+        needed = settings["past"] + settings["ahead"]
+        return [*parts, f"No clip has {needed} frames without a cut: none was gone on with."]
+    videos = found["continuation"]
+    rows = _ahead_rows(f"all, {found['windows']} times", found["together"])
+    if len(videos) <= MOST_VIDEOS:
+        for name, one in videos.items():
+            ways = {way: by for way, by in one.items() if way != "windows"}
+            rows += _ahead_rows(f"{name}, {one['windows']} times", ways)
+    head = ["", "", *next(iter(found["together"].values()))]
+    return [*parts, REAL.format(past=settings["past"]), _table(head, rows)]
+
+
+def _there_and_back(by_video: Mapping[str, Mapping[str, float]]) -> str:
+    """What comes back out of the auto-encoder; of many videos their mean."""
+    rows = [
+        [name, f"{one['psnr_db']:.2f}", f"{one['ssim']:.4f}", str(one["frames"])]
+        for name, one in by_video.items()
+    ]
+    if len(rows) > MOST_VIDEOS:
+        decibel, alike = (
+            sum(one[key] for one in by_video.values()) / len(rows) for key in ("psnr_db", "ssim")
+        )
+        frames = sum(one["frames"] for one in by_video.values())
+        told = f"mean of {len(rows)}, each in report.json"
+        rows = [[told, f"{decibel:.2f}", f"{alike:.4f}", f"{frames:.0f}"]]
+    return _table(["auto-encoder, video", "PSNR dB", "SSIM", "frames"], rows)
+
+
+def _ahead_rows(
+    name: str, by_way: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> list[list[str]]:
+    return [
+        [
+            name * (n == 0),
+            way,
+            *(f"{one['psnr_db']:.2f} ({one['ssim']:.3f})" for one in by.values()),
+        ]
+        for n, (way, by) in enumerate(by_way.items())
+    ]
 
 
 def _physics(by_name: Mapping[str, Mapping[str, Any]]) -> str:

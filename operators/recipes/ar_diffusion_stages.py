@@ -15,6 +15,8 @@ from operators.nn.ar_diffusion.config import SystemConfig
 from operators.nn.ar_diffusion.denoiser import Denoiser
 from operators.nn.ar_diffusion.files import System
 from operators.nn.ar_diffusion.losses import VaeLoss, VaeLossConfig
+from operators.nn.ar_diffusion.straight import fit_components
+from operators.nn.ar_diffusion.temporal_training import TemporalTrainer
 from operators.nn.ar_diffusion.training import (
     DenoiserLoss,
     DenoiserTrainer,
@@ -31,7 +33,9 @@ SAVE_EVERY_S = 60.0
 TELL_EVERY = 20  # steps
 ENCODE_BATCH = 256
 MOVED = 0.08  # of 0 to 1: beyond noise and flicker
-VAE_DRAW, DENOISER_DRAW, JUDGE_DRAW = 1, 2, 3  # keep chances apart
+VAE_DRAW, DENOISER_DRAW, JUDGE_DRAW, FIT_DRAW = 1, 2, 3, 4  # keep chances apart
+FIT = 2048  # frames whose principal components the auto-encoder begins with
+Trainer = VaeTrainer | DenoiserTrainer | TemporalTrainer
 
 
 class StageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,12 +45,15 @@ class StageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     vae_batch: int = 32
     vae_rate: float = 1e-3
     motion_weight: float = 8.0  # of pixels that change within a sequence, beside 1 of the others
-    latent_noise: float = 0.04  # on unit tokens while the auto-encoder learns, per channel
+    latent_noise: float = 0.03  # on unit tokens while the auto-encoder learns, per channel
     steps: int = -1
     batch: int = 16
     rate: float = 6e-4
     average: float = 0.999  # decay of the averaged weights, in both stages
     drop_label: float = 0.1
+    rolling: float = 0.6  # share of clips with timesteps of an endless stream, the others FoPP's
+    history_noise: float = 0.08  # most noise on done frames of these, per channel of unit tokens
+    own_past: float = 0.5  # share of these whose done frames are guesses; half again as dear
     seed: int = 0
     device: str = ""  # cpu or cuda; empty: cuda where there is one, which the card tells
 
@@ -60,9 +67,7 @@ class Stage:
     end_s: float
     fingerprint: str
 
-    def run(
-        self, trainer: VaeTrainer | DenoiserTrainer, steps: int, step: Callable[[int], float]
-    ) -> bool:
+    def run(self, trainer: Trainer, steps: int, step: Callable[[int], float]) -> bool:
         """To the last step, or until time is up or it is told to stop; True at the last step.
 
         `step` takes the number of a step and gives its loss; means of it go into NAME.log.csv.
@@ -82,9 +87,7 @@ class Stage:
             trainer.save(state)
         return trainer.stepper.step >= steps
 
-    def _steps(
-        self, trainer: VaeTrainer | DenoiserTrainer, steps: int, step: Callable[[int], float]
-    ) -> None:
+    def _steps(self, trainer: Trainer, steps: int, step: Callable[[int], float]) -> None:
         stepper, saved_s = trainer.stepper, time.monotonic()
         losses: list[float] = []
         with (self.job.out / f"{self.name}.log.csv").open("a") as log:
@@ -115,6 +118,9 @@ def train_vae(
     vae = Vae(system.vae)
     if start is not None:
         vae.load_state_dict(start.vae.state_dict())
+    elif vae.encoder.straight is not None and vae.decoder.straight is not None:
+        frames, weight = _drawn(footage, settings, keyed_generator(settings.seed, 0, FIT_DRAW), FIT)
+        fit_components(vae.encoder.straight, vae.decoder.straight, frames.cpu(), weight.cpu())
     trainer = VaeTrainer(
         vae.to(settings.device),
         VaeLoss(VaeLossConfig()).to(settings.device),
@@ -125,15 +131,22 @@ def train_vae(
 
     def step(number: int) -> float:
         chosen = keyed_generator(settings.seed, number, VAE_DRAW)
-        index = torch.randint(len(footage.frames), (settings.vae_batch,), generator=chosen).numpy()
-        share = torch.rand(settings.vae_batch, generator=chosen, dtype=torch.float64).numpy()
-        frames, others = (
-            as_input(footage.frames[each], settings.device)
-            for each in (index, footage.others(index, share))
-        )
-        return trainer.step(frames, motion_weight(frames, others, settings.motion_weight))["loss"]
+        return trainer.step(*_drawn(footage, settings, chosen, settings.vae_batch))["loss"]
 
     return trainer.averaged if stage.run(trainer, settings.vae_steps, step) else None
+
+
+def _drawn(
+    footage: Footage, settings: StageSettings, chosen: torch.Generator, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames [count, 3, S, S], and the weight of each of their pixels."""
+    index = torch.randint(len(footage.frames), (count,), generator=chosen).numpy()
+    share = torch.rand(count, generator=chosen, dtype=torch.float64).numpy()
+    frames, others = (
+        as_input(footage.frames[each], settings.device)
+        for each in (index, footage.others(index, share))
+    )
+    return frames, motion_weight(frames, others, settings.motion_weight)
 
 
 def motion_weight(frames: torch.Tensor, others: torch.Tensor, moved: float) -> torch.Tensor:
@@ -162,7 +175,9 @@ def train_denoiser(
         denoiser.to(settings.device),
         system.diffusion,
         _stepping(settings, settings.steps, settings.rate, 200),
-        DenoiserTraining(settings.drop_label),
+        DenoiserTraining(
+            settings.drop_label, settings.rolling, settings.history_noise, settings.own_past
+        ),
         stage.fingerprint,
     )
     within = torch.arange(system.denoiser.frames)
@@ -192,14 +207,20 @@ def encode(vae: Vae, frames: U8, job: Job) -> torch.Tensor | None:
 @torch.inference_mode()
 def held_out_figures(system: System, footage: Footage, batches: int = 12) -> dict[str, float]:
     """Of footage that nothing was learned from: how well frames come back, and latents out of
-    noise by FoPP's timesteps. `latent_power` is the error of always guessing the mean latent.
+    noise by FoPP's timesteps and by a stream's. `latent_power` is the error of always guessing the
+    mean latent.
     """
     frames = footage.frames[:: max(1, len(footage.frames) // 384)]
     tokens = system.vae.encode(as_input(frames, "cpu"))
     back = system.vae.decode_uint8(tokens).movedim(1, -1).numpy()
     firsts, classes = map(torch.from_numpy, footage.windows(system.config.denoiser.frames))
     within = torch.arange(system.config.denoiser.frames)
-    loss = DenoiserLoss(system.config.denoiser.frames, system.config.diffusion)
+    fopp, rolling = (
+        DenoiserLoss(
+            system.config.denoiser.frames, system.config.diffusion, DenoiserTraining(0, share)
+        )
+        for share in (0.0, 1.0)
+    )
     losses, latents = [], []
     for number in range(batches):
         chosen = keyed_generator(0, number, JUDGE_DRAW)
@@ -208,11 +229,14 @@ def held_out_figures(system: System, footage: Footage, batches: int = 12) -> dic
         clips = system.vae.encode(as_input(seen, "cpu"))
         clips = clips.view(8, len(within), *clips.shape[1:])
         labels = labels_of(system.denoiser, classes[pick])
-        losses.append(float(loss(system.denoiser, clips, labels, chosen)))
-        latents.append(loss.diffusion.scaled(clips).flatten(0, 1))
+        losses.append(
+            [float(loss(system.denoiser, clips, labels, chosen)) for loss in (fopp, rolling)]
+        )
+        latents.append(fopp.diffusion.scaled(clips).flatten(0, 1))
     return {
         "vae_psnr_db": round(mean_psnr(psnr(back, frames)), 3),
-        "denoising_loss": round(float(np.mean(losses)), 5),
+        "denoising_loss": round(float(np.mean(losses, axis=0)[0]), 5),
+        "rolling_loss": round(float(np.mean(losses, axis=0)[1]), 5),
         "latent_power": round(float(torch.cat(latents).var(dim=0).mean()), 5),
     }
 

@@ -48,6 +48,7 @@ class Footage:
     labels: I64  # [Q]
     classes: tuple[str, ...]
     origin: str  # for the card
+    names: tuple[str, ...] = ()  # [Q] of the videos; worlds have none
 
     def windows(self, length: int) -> tuple[I64, I64]:
         """(first frame, class) of every stretch of `length` frames inside one sequence.
@@ -119,7 +120,7 @@ def read(folder: Path, part: Part, view: View, most_frames: int, job: Job) -> Fo
     for number, (_, path) in enumerate(files, 1):
         if job.stop.is_set():
             return None
-        seen = list(_looked_at(each_frame(path), view, share))
+        seen = list(looked_at(each_frame(path), view, share))
         kept_out = max(len(seen) // HELD_OUT, min(view.window, len(seen) // 3))
         first = len(seen) - kept_out
         kept = seen[:first] if part == "train" else seen[first:]
@@ -128,7 +129,8 @@ def read(folder: Path, part: Part, view: View, most_frames: int, job: Job) -> Fo
     lengths = np.array([len(sequence) for sequence in sequences], np.int64)
     labels = np.array([classes.index(name) for name, _ in files], np.int64)
     origin = f"{len(files)} videos of {folder.name}, {part}, {lengths.sum()} frames"
-    return Footage(np.concatenate(sequences), lengths, labels, classes, origin)
+    names = tuple(path.relative_to(folder).as_posix() for _, path in files)
+    return Footage(np.concatenate(sequences), lengths, labels, classes, origin, names)
 
 
 def _videos(folder: Path) -> list[tuple[str, Path]]:
@@ -142,7 +144,7 @@ def _videos(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _looked_at(frames: Iterator[Frame], view: View, most: int) -> Iterator[U8]:
+def looked_at(frames: Iterator[Frame], view: View, most: int) -> Iterator[U8]:
     """Squares at the view's rate: at each of its moments the frame that is shown then."""
     period = 1 / Fraction(view.fps).limit_denominator(1001)
     begin: Fraction | None = None

@@ -14,6 +14,8 @@ from operators.nn.ar_diffusion.config import (
 )
 from operators.nn.ar_diffusion.denoiser import Denoiser
 from operators.nn.ar_diffusion.diffusion import Diffusion
+from operators.nn.ar_diffusion.temporal import TemporalDecoder
+from operators.nn.ar_diffusion.vae import Vae
 
 VAE = VaeConfig(
     size_px=16, patch_px=4, tokens=4, channels=3, width=16, depth=2, heads=2, codes=8,
@@ -35,6 +37,19 @@ def awake(seed: int = 1, **changes: object) -> Denoiser:
         if "modulation" in name or "latent_out" in name:
             torch.nn.init.normal_(weight, std=0.2)
     return denoiser
+
+
+def looking_back(vae: Vae | None = None, seed: int = 4) -> TemporalDecoder:
+    """Layers that all add something, in the decoder of `vae`, or in one of `VAE` that shows all."""
+    torch.manual_seed(seed)
+    if vae is None:
+        vae = Vae(VAE).eval().requires_grad_(False)
+        torch.nn.init.normal_(vae.decoder.pixels.rgb.weight, std=0.3)
+    temporal = TemporalDecoder(vae.config, vae.decoder).eval().requires_grad_(False)
+    for name, weight in temporal.layers.named_parameters():
+        if "out.weight" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    return temporal
 
 
 def diffusion() -> Diffusion:

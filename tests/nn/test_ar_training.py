@@ -21,6 +21,7 @@ from operators.nn.ar_diffusion.losses import (
 )
 from operators.nn.ar_diffusion.training import (
     Adversary,
+    DenoiserLoss,
     DenoiserTrainer,
     DenoiserTraining,
     VaeTrainer,
@@ -191,6 +192,55 @@ def test_an_adversary_joins_at_its_step_and_both_learn(tmp_path: Path) -> None:
     assert again.step(frames()) == trainer.step(frames())
 
 
-def test_a_share_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="drop_label must be"):
-        DenoiserTraining(1.5)
+@pytest.mark.parametrize("name", ["drop_label", "rolling", "history_noise", "own_past"])
+def test_a_share_out_of_range_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        DenoiserTraining(**{name: 1.5})
+
+
+def test_done_frames_are_seen_shaken_and_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = denoiser_trainer()
+    loss = DenoiserLoss(6, DIFFUSION, DenoiserTraining(rolling=1, history_noise=0.5))
+    tokens, (t, done) = unit(64, 6, 4, 3), loss.timesteps(64, torch.Generator().manual_seed(1))
+    assert bool(done.any())
+    assert not bool(done[:, -1].any())
+    assert bool((t[done] == 1).all())
+    seen: list[torch.Tensor] = []
+
+    def recorded(z: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(z)
+        return loss.diffusion.scaled(tokens) + 5 * done[..., None, None]
+
+    monkeypatch.setattr(trainer.denoiser, "forward", recorded)
+    labels = torch.zeros(64, dtype=torch.int64)
+    assert loss(trainer.denoiser, tokens, labels, torch.Generator().manual_seed(1)).item() == 0
+    past = seen[0][done] / DIFFUSION.latent_scale
+    torch.testing.assert_close(past.norm(dim=-1), torch.ones(past.shape[:-1]))
+    off = (past - tokens[done]).norm(dim=-1).mean().item()
+    assert 0.1 < off < 0.6  # up to 0.5 on each of 3 channels, half of that on average
+
+
+def test_the_past_may_be_the_denoisers_own_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, tokens = denoiser_trainer(), unit(64, 6, 4, 3)
+    loss = DenoiserLoss(6, DIFFUSION, DenoiserTraining(rolling=1, own_past=0.5))
+    guess = unit(64, 6, 4, 3)
+    calls: list[tuple[torch.Tensor, torch.Tensor, bool]] = []
+
+    def recorded(z: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        calls.append((z, t, torch.is_grad_enabled()))
+        return loss.diffusion.scaled(guess)
+
+    monkeypatch.setattr(trainer.denoiser, "forward", recorded)
+    labels = torch.zeros(64, dtype=torch.int64)
+    loss(trainer.denoiser, tokens, labels, torch.Generator().manual_seed(1))
+    (_, before, gradient), (seen, _, _) = calls
+    assert not gradient  # of the guess
+    assert bool((before == before[:, :1]).all())
+    assert 1 <= int(before.min()) < int(before.max()) < DIFFUSION.timesteps // 2
+    done = loss.timesteps(64, torch.Generator().manual_seed(1))[1]  # the first thing drawn
+    past = seen / DIFFUSION.latent_scale
+    own = (past - guess).abs().amax(dim=(2, 3)) < 1e-5
+    given = (past - tokens).abs().amax(dim=(2, 3)) < 1e-5
+    assert bool((own | given)[done].all())
+    assert 0.2 < float(own[done[:, 0], 0].float().mean()) < 0.8
+    assert bool((own == own[:, :1])[done].all())  # all of a clip's past or none

@@ -88,6 +88,20 @@ def test_cross_attention_sees_what_its_mask_lets_it_see() -> None:
     assert before.shape == x.shape
 
 
+def test_cross_attention_continued_from_kept_keys_equals_the_whole() -> None:
+    cross, x, y = CrossAttention(8, 2), torch.randn(2, 6, 8), torch.randn(2, 6, 8)
+    mask = torch.ones(6, 6).tril().bool()
+    whole = cross(x, y, -y, mask)
+    past: KeyValue | None = None
+    parts = []
+    for start, end in ((0, 2), (2, 3), (3, 6)):
+        new = y[:, start:end]
+        part, kept = cross.extend(x[:, start:end], new, -new, past, mask[start:end, :end])
+        past = kept if past is None else past.then(kept)
+        parts.append(part)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+
+
 @pytest.mark.parametrize("made", [lambda: Attention(10, 3), lambda: CrossAttention(10, 3)])
 def test_heads_that_do_not_divide_the_width_are_refused(made: object) -> None:
     assert callable(made)

@@ -68,6 +68,8 @@ def test_a_ddim_step_with_the_true_x0_stays_on_the_same_noise() -> None:
 
 def test_fifty_steps_visit_the_published_timesteps() -> None:
     assert uniform_timesteps(50, 1000).tolist() == list(range(1, 1000, 20))
+    assert uniform_timesteps(10, 1000, trailing=True).tolist() == list(range(99, 1000, 100))
+    assert uniform_timesteps(3, 1000, trailing=True).tolist() == [333, 666, 999]
     for steps in (1, 7, 12, 333, 999):
         t = uniform_timesteps(steps, 1000)
         assert len(set(t.tolist())) == steps

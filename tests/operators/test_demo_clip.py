@@ -58,7 +58,7 @@ def test_several_at_once_and_none_at_the_ends():
 def test_missing_package_names_the_remedy(monkeypatch):
     monkeypatch.setattr(demo_clip.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"frameloom\[demo\]"):
-        demo_clip._package_file("skimage", "data/astronaut.png")
+        demo_clip.package_file("skimage", "data/astronaut.png")
 
 
 def test_wrong_call_says_how(monkeypatch):

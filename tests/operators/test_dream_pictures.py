@@ -77,14 +77,14 @@ def safetensors(path: Path, metadata: Any) -> Path:
     return path
 
 
-def described(classes: int, names: list[str], **vae: int) -> dict[str, str]:
+def described(classes: int, names: list[str], version: int = 2, **vae: int) -> dict[str, str]:
     config = {
         "vae": {"size_px": 64, **vae},
         "denoiser": {"frames": 16, "classes": classes},
         "steps": 10,
         "lag": 0,
     }
-    header = {"version": 1, "config": config, "digest": "", "card": {"classes": names}}
+    header = {"version": version, "config": config, "digest": "", "card": {"classes": names}}
     return {"frameloom.ar_diffusion": json.dumps(header)}
 
 
@@ -105,6 +105,7 @@ def test_classes_that_the_model_does_not_tell_apart_are_no_prompts(tmp_path: Pat
         ({"other": "text"}, "no checkpoint of AR-Diffusion"),
         ({"frameloom.ar_diffusion": "{}"}, "no checkpoint of AR-Diffusion"),
         (described(0, [], size_px=10**9), "no checkpoint of AR-Diffusion"),
+        (described(0, [], version=1), "version 1, only 2 can be read"),
         (described(3, ["bounce"]), "3 classes, its card names 1"),
     ],
 )

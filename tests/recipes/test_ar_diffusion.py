@@ -15,6 +15,7 @@ from operators.recipes import ar_diffusion
 from operators.recipes.ar_diffusion import RECIPE, full_settings
 from operators.recipes.ar_diffusion_stages import labels_of, motion_weight
 from tests.operators.media import write_clip
+from tests.recipes import small_systems
 
 SMALL: dict[str, Any] = {
     "kinds": ["bounce", "pan"], "clips": 4, "clip_frames": 17, "latest_start_s": 1.0,
@@ -54,24 +55,38 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> N
     assert one.card["classes"] == ["bounce", "pan"]
     assert one.card["settings"]["steps"] == 3
     assert one.config.denoiser.classes == 2
-    assert set(one.card["held_out"]) == {"vae_psnr_db", "denoising_loss", "latent_power"}
+    assert set(one.card["held_out"]) == {
+        "vae_psnr_db",
+        "denoising_loss",
+        "rolling_loss",
+        "latent_power",
+    }
     with pytest.raises(RecipeError, match="other data or settings; name another folder"):
         RECIPE.train(job(tmp_path / "whole", seed=1))
 
 
 @pytest.mark.slow
-def test_own_videos_take_the_place_of_worlds(tmp_path: Path) -> None:
+def test_own_videos_take_the_place_of_worlds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ar_diffusion, "SYSTEMS", {"compact": small_systems.SMALL})
     for name in ("street", "yard"):
         (tmp_path / name).mkdir()
-        write_clip(tmp_path / name / "1.mp4", frames=90)
+        write_clip(tmp_path / name / "1.mp4", frames=80)  # the last 8 at 15 Hz are one shot
     out = tmp_path / "out"
     out.mkdir()
     trained = RECIPE.train(Job(tmp_path, out, settings={**SMALL, "vae_steps": 1, "steps": 1}))
     assert trained.checkpoint is not None
     system = load_system(trained.checkpoint)
     assert system.card["classes"] == ["street", "yard"]
-    report = RECIPE.evaluate(Job(tmp_path, out), trained.checkpoint)
-    assert report["figures"].keys() == system.card["held_out"].keys()
+    sizes = {"quick": True, "past": 2, "ahead": 6, "windows": 1}
+    report = RECIPE.evaluate(Job(tmp_path, out, settings=sizes), trained.checkpoint)
+    assert report["figures"] == system.card["held_out"]
+    assert list(report["real"]["reconstruction"]) == ["street/1.mp4", "yard/1.mp4"]
+    assert report["real"]["windows"] == 1
+    assert (out / "report.md").read_text() == report["text"]
+    with pytest.raises(RecipeError, match="past \\+ ahead: 8 frames at most"):
+        RECIPE.evaluate(Job(tmp_path, out, settings={"past": 5}), trained.checkpoint)
     again = Job(tmp_path, tmp_path / "again", settings={**SMALL, "start": str(trained.checkpoint),
                 "vae_steps": 0, "steps": 0})  # fmt: skip
     again.out.mkdir()
@@ -81,6 +96,31 @@ def test_own_videos_take_the_place_of_worlds(tmp_path: Path) -> None:
     assert started.card["started_from"]["sha"] == system.sha
     for name, value in system.vae.state_dict().items():
         assert torch.equal(value, started.vae.state_dict()[name])
+
+
+@pytest.mark.slow
+def test_the_card_tells_how_own_videos_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ar_diffusion, "SYSTEMS", {"compact": small_systems.SMALL})
+    write_clip(tmp_path / "1.mp4", frames=80)
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = {**SMALL, "vae_steps": 1, "steps": 1, "fps": 20.0, "evaluation": "quick"}
+    trained = RECIPE.train(Job(tmp_path, out, settings=settings))
+    assert trained.checkpoint is not None
+    card = load_system(trained.checkpoint).card
+    told = card["evaluation"]
+    assert told["settings"]["fps"] == 20.0
+    assert told["real"]["reconstruction"]["1.mp4"]["frames"] == 8, "the window, held out"
+    assert told["real"]["windows"] == 0, "4 and 12 frames are more than that"
+    sizes = {"past": 2, "ahead": 6, "quick": True}
+    report = RECIPE.evaluate(Job(tmp_path, out, settings=sizes), trained.checkpoint)
+    assert report["figures"] == card["held_out"], (
+        "at the rate of the training, the same is held out"
+    )
+    assert report["real"]["reconstruction"] == told["real"]["reconstruction"]
+    assert report["real"]["windows"] == 1
 
 
 def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:

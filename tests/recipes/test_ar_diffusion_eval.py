@@ -14,13 +14,16 @@ from engine.recipe import Job, RecipeError
 from operators.nn.quality.features import ClipFeatures
 from operators.nn.vlm.efficientnet import EfficientNetLite0
 from operators.recipes import ar_diffusion_eval
-from operators.recipes.ar_diffusion_eval import EvalSettings, evaluate_system
+from operators.recipes.ar_diffusion_eval import EvalSettings, evaluate_system, evaluate_videos
+from operators.recipes.footage import Footage
+from operators.recipes.package_clips import CLIPS
 from tests.recipes.small_systems import small_system
 
 KINDS = ("bounce", "pan")
 TINY = EvalSettings(
-    frames=2, clips=6, real=6, lags=(0, 2, 4), long_clips=6, long_real=6, long_lags=(0, 2, 4),
-    long_frames=12, throws=1, past=2, ahead=6, overlap=2, dims=2, draws=10, latest_start_s=0.2,
+    frames=2, windows=2, most_frames=24, clips=6, real=6, lags=(0, 2, 4), long_clips=6, long_real=6,
+    long_lags=(0, 2, 4), long_frames=12, throws=1, past=2, ahead=6, overlap=2, dims=2, draws=10,
+    latest_start_s=0.2,
 )  # fmt: skip
 
 
@@ -63,7 +66,10 @@ def test_a_report_has_every_table_and_picture(folder: Path) -> None:
     assert going_on["clips"] == 1
     assert {"generated", "truth, auto-encoded"} < set(going_on["position_error_px"])
     assert set(report["bounces"]) == {"generated", "rendered", "rendered, auto-encoded"}
-    assert len(report["pictures"]) == 6
+    assert list(report["real"]["reconstruction"]) == [clip.name for clip in CLIPS]
+    assert report["real"]["windows"] == 2
+    assert list(report["real"]["together"]["generated"]) == ["1", "2", "4"]
+    assert len(report["pictures"]) == 7
     for name in report["pictures"]:
         assert (folder / name).stat().st_size > 500
     assert cv2.imread(str(folder / "bounce.png")) is not None
@@ -77,7 +83,15 @@ def test_the_same_settings_give_the_same_figures(folder: Path, tmp_path: Path) -
     """Times aside, and whatever other lags are measured."""
     evaluated(tmp_path, msgspec.structs.replace(TINY, lags=(2,), long_lags=(2,)))
     one, other = stored(folder), stored(tmp_path)
-    for name in ("reconstruction", "continuation", "bounces", "features", "system", "pictures"):
+    for name in (
+        "reconstruction",
+        "continuation",
+        "real",
+        "bounces",
+        "features",
+        "system",
+        "pictures",
+    ):
         assert one[name] == other[name], name
     for length, table in other["distances"].items():
         for name, row in table["rows"].items():
@@ -99,6 +113,38 @@ def test_a_stop_leaves_what_there_is(tmp_path: Path) -> None:
     assert "reconstruction" in report
     assert "distances" not in report
     assert "Stopped early" in (tmp_path / "report.md").read_text()
+
+
+def test_without_the_packages_the_report_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ar_diffusion_eval, "installed", lambda: ((), ("film: install it",)))
+    maker = ar_diffusion_eval.Maker(small_system(), 1.0, 2)
+    work = ar_diffusion_eval.Evaluation(maker, KINDS, features(), TINY, Job(None, tmp_path))
+    assert ar_diffusion_eval._package_clips(work)
+    assert work.report == {"real": {"missing": ["film: install it"]}}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_users_videos_get_a_report(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(110, 140, (13, 32, 32, 3), np.uint8)
+    names = ("street/1.mp4", "yard/1.mp4")
+    held_out = Footage(frames, np.array([9, 4]), np.array([0, 1]), ("street", "yard"), "", names)
+    told = {"vae_psnr_db": 12.5}
+    report = evaluate_videos(small_system(), held_out, told, TINY, Job(tmp_path, tmp_path))
+    assert report["complete"]
+    assert stored(tmp_path)["real"] == report["real"]
+    assert list(report["real"]["reconstruction"]) == list(names)
+    assert list(report["real"]["continuation"]) == ["street/1.mp4"]
+    assert report["system"]["classes"] == ("street", "yard")
+    assert report["pictures"] == ["real.png"]
+    assert cv2.imread(str(tmp_path / "real.png")) is not None
+    text = (tmp_path / "report.md").read_text()
+    assert "videos: street, yard" in text
+    assert "| vae_psnr_db | 12.5000 |" in text
+    stopped = Job(tmp_path, tmp_path)
+    stopped.stop.set()
+    assert not evaluate_videos(small_system(), held_out, told, TINY, stopped)["complete"]
 
 
 @pytest.mark.parametrize(

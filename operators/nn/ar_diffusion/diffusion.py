@@ -3,7 +3,9 @@
 Source: method notes, AR-Diffusion 1c: x0 prediction, DDIM with eta 0 and uniform spacing; frames
 that have not started are shown with the last timestep, finished ones with timestep 1. Frames that
 do not move are left as they are, bit for bit: the published sampler multiplies finished ones by
-1.00002 per call.
+1.00002 per call. Inferred, ours: `spacing` trailing. The published steps begin at a timestep that
+is not all noise yet and spend their last call on timestep 1, where nothing is left to do: that is
+one of ten.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Diffusion:
 
     def grid(self, steps: int) -> torch.Tensor:
         """The timesteps that S inference steps visit, [S] int64, rising."""
-        return uniform_timesteps(steps, self.config.timesteps)
+        config = self.config
+        return uniform_timesteps(steps, config.timesteps, config.spacing == "trailing")
 
     def shown(self, level: torch.Tensor) -> torch.Tensor:
         """What the network is told for frames at `level`, any shape: finished ones are at 1."""

@@ -1,7 +1,8 @@
-"""A trained system as one safetensors file: VAE and denoiser in float16, configs, card.
+"""A trained system as one safetensors file: VAE and denoiser packed, configs, card.
 
-The header carries all sizes, a digest of the tensors and the card. A file that differs from its own
-header in anything is refused with one line that says what is wrong.
+`operators.nn.packed` says what is int8 there and what float16. The header carries all sizes, a
+digest of the tensors and the card. A file that differs from its own header in anything is refused
+with one line that says what is wrong.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from torch import nn
 from operators.nn.ar_diffusion.config import SystemConfig
 from operators.nn.ar_diffusion.denoiser import Denoiser
 from operators.nn.ar_diffusion.vae import Vae
+from operators.nn.packed import pack, unpack
 from operators.nn.vlm.compact_file import tensor_digest, write_whole
 
 _KEY = "frameloom.ar_diffusion"
-_VERSION = 1
+_VERSION = 2
 
 
 class System(NamedTuple):
@@ -48,18 +50,16 @@ def save_system(
 ) -> str:
     """Write the file, whole or not at all, and return its SHA-256.
 
-    Weights are rounded to float16 in the file, not in the networks: measure what `load_system`
-    gives. ValueError if a weight is not finite or beyond float16, or a network has other sizes.
+    Weights are rounded in the file, not in the networks: measure what `load_system` gives, which is
+    saved again without a loss. ValueError if a weight is not finite or beyond float16, or a network
+    has other sizes.
     """
     if (vae.config, denoiser.config) != (config.vae, config.denoiser):
         raise ValueError(f"the networks are not of the config {config.name}")
-    tensors = {}
+    state: dict[str, torch.Tensor] = {}
     for part, module in (("vae", vae), ("denoiser", denoiser)):
-        for name, value in module.state_dict().items():
-            tensors[f"{part}.{name}"] = value.detach().cpu().half().contiguous()
-    for name, value in tensors.items():
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} cannot be saved: it is not finite, or beyond float16")
+        state |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
+    tensors = pack(state)
     header = _Header(_VERSION, _told(config), tensor_digest(tensors), dict(card))
     data = safetensors.torch.save(tensors, {_KEY: msgspec.json.encode(header).decode()})
     write_whole(path, data)
@@ -79,11 +79,9 @@ def load_system(path: Path) -> System:
         raise ValueError(f"{path.name} is damaged: digest {found}, written {header.digest}")
     config = _config(path, header)
     vae, denoiser = Vae(config.vae), Denoiser(config.denoiser)
-    strange = [name for name in tensors if not name.startswith(("vae.", "denoiser."))]
-    if strange:
-        raise ValueError(f"{path.name} does not fit: {strange[0]} has no place")
-    _fill(path, vae, "vae.", tensors)
-    _fill(path, denoiser, "denoiser.", tensors)
+    state = _state(path, tensors)
+    _fill(path, vae, "vae.", state)
+    _fill(path, denoiser, "denoiser.", state)
     return System(config, vae, denoiser, header.card, hashlib.sha256(data).hexdigest())
 
 
@@ -118,18 +116,29 @@ def _told(config: SystemConfig) -> dict[str, Any]:
     return told
 
 
-def _fill(path: Path, module: nn.Module, part: str, tensors: Mapping[str, torch.Tensor]) -> None:
+def _state(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    strange = [name for name in tensors if not name.startswith(("vae.", "denoiser."))]
+    if strange:
+        raise ValueError(f"{path.name} does not fit: {strange[0]} has no place")
+    try:
+        return unpack(tensors)
+    except ValueError as error:
+        raise ValueError(f"{path.name} does not fit: {error}") from error
+
+
+def _fill(path: Path, module: nn.Module, part: str, state: Mapping[str, torch.Tensor]) -> None:
     own = module.state_dict()
     given = {
-        name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)
+        name.removeprefix(part): value for name, value in state.items() if name.startswith(part)
     }
     if own.keys() != given.keys():
         odd = min(own.keys() ^ given.keys())
         raise ValueError(f"{path.name} does not fit: {part}{odd} is missing or has no place")
     for name, value in given.items():
-        if value.dtype != torch.float16 or value.shape != own[name].shape:
+        if value.shape != own[name].shape:
             raise ValueError(
-                f"{path.name} does not fit: {part}{name} is {value.dtype} {list(value.shape)}"
+                f"{path.name} does not fit: {part}{name} is {list(value.shape)}, "
+                f"not {list(own[name].shape)}"
             )
         own[name].copy_(value)
     module.eval().requires_grad_(False)

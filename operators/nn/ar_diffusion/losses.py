@@ -1,15 +1,11 @@
 """What the two stages go down on.
 
-Source: method notes, AR-Diffusion 1d; the hinge of Lim and Ye (arXiv:1705.02894), the adaptive
-weight and the patch discriminator as in Esser et al., VQGAN, CVPR 2021 (arXiv:2012.09841), section
-3.1. Inferred, ours: `edge_distance` takes the place of a perceptual network in the compact config.
-No weights of such a network come with the project; differences between neighbours on several scales
-ask for edges and texture where L1 alone is content with a blur, and cost next to nothing.
+Source: method notes, AR-Diffusion 1d; the adaptive weight as in Esser et al., VQGAN, CVPR 2021
+(arXiv:2012.09841), section 3.1. Edges, the patch discriminator and its hinge are shared: `blocks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 from operators.nn.ar_diffusion.vae import Posterior
-
-Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # frames, frames: a scalar
+from operators.nn.blocks.adversary import PatchDiscriminator as PatchDiscriminator
+from operators.nn.blocks.adversary import hinge_loss as hinge_loss
+from operators.nn.blocks.distance import Distance
+from operators.nn.blocks.distance import edge_distance as edge_distance
 
 
 def denoising_loss(x0_hat: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -30,16 +28,6 @@ def kl_loss(posterior: Posterior) -> torch.Tensor:
     """KL from N(mean, var) to N(0, 1), summed per frame, mean over the batch."""
     mean, logvar = posterior
     return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(dim=1).mean()
-
-
-def edge_distance(ours: torch.Tensor, real: torch.Tensor, scales: int = 3) -> torch.Tensor:
-    """Mean |difference of neighbour differences|, both directions, each scale half as fine."""
-    error, total = ours - real, ours.new_zeros(())
-    for scale in range(scales):
-        if scale:
-            error = functional.avg_pool2d(error, 2)
-        total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return total / scales
 
 
 @dataclass(frozen=True)
@@ -78,35 +66,6 @@ class VaeLoss(nn.Module):
             parts["kl"] = kl_loss(posterior)
             total = total + config.kl * parts["kl"]
         return total, parts
-
-
-class PatchDiscriminator(nn.Module):
-    """Real or made, patch by patch (Isola et al., CVPR 2017, arXiv:1611.07004, section 3.2)."""
-
-    def __init__(self, width: int = 64, layers: int = 3) -> None:
-        super().__init__()
-        net: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
-        inner = width
-        for layer in range(1, layers + 1):
-            outer = width * min(2**layer, 8)
-            stride = 2 if layer < layers else 1
-            net += [
-                nn.Conv2d(inner, outer, 4, stride, 1, bias=False),
-                nn.BatchNorm2d(outer),
-                nn.LeakyReLU(0.2),
-            ]
-            inner = outer
-        self.net = nn.Sequential(*net, nn.Conv2d(inner, 1, 4, 1, 1))
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """[B, 3, H, W] in [0, 1] to logits [B, 1, h, w]."""
-        logits: torch.Tensor = self.net(2 * frames - 1)
-        return logits
-
-
-def hinge_loss(real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-    """Of the discriminator, from its logits."""
-    return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + made).mean())
 
 
 def adaptive_weight(

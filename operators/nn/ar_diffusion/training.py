@@ -15,7 +15,7 @@ import torch
 
 from operators.nn.ar_diffusion.config import DiffusionConfig
 from operators.nn.ar_diffusion.denoiser import Denoiser
-from operators.nn.ar_diffusion.diffusion import Diffusion
+from operators.nn.ar_diffusion.diffusion import FINISHED, Diffusion
 from operators.nn.ar_diffusion.fopp import Fopp
 from operators.nn.ar_diffusion.losses import (
     PatchDiscriminator,
@@ -24,6 +24,7 @@ from operators.nn.ar_diffusion.losses import (
     denoising_loss,
     hinge_loss,
 )
+from operators.nn.ar_diffusion.rolling import Rolling, shaken
 from operators.nn.ar_diffusion.vae import Vae, unit_tokens
 from operators.nn.blocks.stepper import Stepper, StepperConfig
 
@@ -116,18 +117,34 @@ class DenoiserTraining:
     """What is done to a batch."""
 
     drop_label: float = 0.1  # the share of clips that are learned without a class
+    rolling: float = 0.0  # the share of clips with timesteps of a stream, the others have FoPP's
+    history_noise: float = 0.0  # most on done frames of these, per channel, beside unit tokens
+    own_past: float = 0.0  # share of these whose done frames are the denoiser's own guesses
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop_label <= 1:
-            raise ValueError(f"drop_label must be 0..1, not {self.drop_label}")
+        for name in ("drop_label", "rolling", "history_noise", "own_past"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0..1, not {getattr(self, name)}")
 
 
 class DenoiserLoss:
-    """The mean error of x0_hat at FoPP's timesteps, over latents of mean square `scale^2 / C`."""
+    """The mean error of x0_hat over frames that are not done, at FoPP's or a stream's timesteps.
 
-    def __init__(self, frames: int, diffusion: DiffusionConfig, drop_label: float = 0.0) -> None:
-        self.diffusion, self.drop_label = Diffusion(diffusion), drop_label
+    Latents have a mean square of `scale^2 / C`.
+    """
+
+    def __init__(self, frames: int, diffusion: DiffusionConfig, training: DenoiserTraining) -> None:
+        self.diffusion, self.training = Diffusion(diffusion), training
         self.fopp = Fopp(frames, diffusion.timesteps)
+        self.rolling = Rolling(frames, diffusion.timesteps)
+
+    def timesteps(
+        self, batch: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the denoiser is told, int64 [B, F], non-decreasing over frames; which are done."""
+        rolls = torch.rand(batch, 1, generator=generator) < self.training.rolling
+        fopp, level = (draw.sample(batch, generator) for draw in (self.fopp, self.rolling))
+        return torch.where(rolls, self.diffusion.shown(level), fopp), rolls & (level == FINISHED)
 
     def __call__(
         self,
@@ -137,12 +154,38 @@ class DenoiserLoss:
         generator: torch.Generator,
     ) -> torch.Tensor:
         """Unit tokens [B, F, K, C], labels int64 [B]; all chance comes from `generator`."""
+        t, done = (each.to(tokens.device) for each in self.timesteps(len(tokens), generator))
         z = self.diffusion.scaled(tokens)
-        t = self.fopp.sample(len(z), generator).to(z.device)
         eps = torch.randn(z.shape, generator=generator).to(z)
-        dropped = torch.rand(len(z), generator=generator) < self.drop_label
+        dropped = torch.rand(len(z), generator=generator) < self.training.drop_label
         labels = labels.masked_fill(dropped.to(labels.device), denoiser.null)
-        return denoising_loss(denoiser(self.diffusion.corrupt(z, eps, t), t, labels), z)
+        past = self._past(denoiser, tokens, labels, generator)
+        past = shaken(past, done, self.training.history_noise, generator)
+        seen = torch.where(
+            done[..., None, None], self.diffusion.scaled(past), self.diffusion.corrupt(z, eps, t)
+        )
+        x0_hat = denoiser(seen, t, labels)
+        return denoising_loss(x0_hat[~done], z[~done])
+
+    @torch.no_grad()
+    def _past(
+        self,
+        denoiser: Denoiser,
+        tokens: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Unit tokens [B, F, K, C]: as they are, or guessed in one call from under half of T."""
+        if self.training.own_past == 0:
+            return tokens
+        z = self.diffusion.scaled(tokens)
+        eps = torch.randn(z.shape, generator=generator).to(z)
+        half = self.diffusion.config.timesteps // 2
+        t = torch.randint(1, half, (len(z), 1), generator=generator).to(z.device)
+        t = t.expand(-1, z.shape[1])
+        guess = unit_tokens(denoiser(self.diffusion.corrupt(z, eps, t), t, labels))
+        own = torch.rand(len(z), 1, 1, 1, generator=generator) < self.training.own_past
+        return torch.where(own.to(z.device), guess, tokens)
 
 
 class DenoiserTrainer:
@@ -157,8 +200,7 @@ class DenoiserTrainer:
         fingerprint: str = "",
     ) -> None:
         self.denoiser = denoiser
-        drop_label = (training or DenoiserTraining()).drop_label
-        self.loss = DenoiserLoss(denoiser.config.frames, diffusion, drop_label)
+        self.loss = DenoiserLoss(denoiser.config.frames, diffusion, training or DenoiserTraining())
         self.stepper = Stepper(denoiser, config, fingerprint)
 
     @property

@@ -6,7 +6,7 @@ tokens are not quantised. Both transformers have a norm in front, as TiTok has.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from operators.nn.ar_diffusion.config import VaeConfig
 from operators.nn.ar_diffusion.conv_decoder import ConvDecoder
+from operators.nn.ar_diffusion.straight import CellsIn, CellsOut, from_sphere, onto_sphere
 from operators.nn.blocks.start import xavier
 from operators.nn.blocks.transformer import Block
 
@@ -47,6 +48,9 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
         self.moments = nn.Linear(width, 2 * config.channels)
         self.apply(xavier)
+        self.straight = CellsIn(config) if config.straight else None
+        if self.straight is not None:
+            nn.init.zeros_(self.moments.weight)
 
     def forward(self, frames: torch.Tensor) -> Posterior:
         """[B, 3, size_px, size_px] in [0, 1]."""
@@ -61,6 +65,8 @@ class Encoder(nn.Module):
             x = block(x)
         moments = self.moments(self.after(x[:, -latents.shape[1] :]))
         mean, logvar = moments.chunk(2, dim=-1)
+        if self.straight is not None:
+            mean = onto_sphere(self.straight(frames) + mean[..., 1:])
         return Posterior(mean, logvar.clamp(-30, 20))
 
 
@@ -86,6 +92,9 @@ class Decoder(nn.Module):
         self.apply(xavier)
         self.pixels = ConvDecoder(config)
         self._first_weights()
+        self.straight = CellsOut(config) if config.straight else None
+        if self.straight is not None:
+            nn.init.zeros_(cast(nn.Parameter, self.pixels.rgb.bias))
 
     def _first_weights(self) -> None:
         """Ours. Logits of deviation about 2 over entries of deviation 1: usual weights would mix
@@ -106,7 +115,7 @@ class Decoder(nn.Module):
         x = self.start(z)
         for block in self.blocks:
             x = block(x)
-        return self.finish(x)
+        return self.finish(x, z)
 
     def start(self, z: torch.Tensor) -> torch.Tensor:
         """The tokens in front of the first block: class, patches, latents."""
@@ -120,12 +129,12 @@ class Decoder(nn.Module):
         y: torch.Tensor = self.before(x)
         return y
 
-    def finish(self, x: torch.Tensor) -> torch.Tensor:
-        """Frames from the tokens behind the last block."""
+    def finish(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Frames from the tokens behind the last block, and the latents they come from."""
         logits = self.logits(self.after(x[:, 1 : 1 + self.patches]))
         codes = self.codebook(logits.softmax(dim=-1)).transpose(1, 2)
         frames: torch.Tensor = self.pixels(codes.unflatten(2, (self.grid, self.grid)))
-        return frames
+        return frames if self.straight is None else frames + self.straight(from_sphere(z))
 
 
 class Vae(nn.Module):

@@ -101,10 +101,25 @@ class CrossAttention(nn.Module):
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """x [B, N, width], keys and values [B, M, width], mask [N, M] bool, to [B, N, width]."""
-        q, k, v = self._split(self.q(x)), self._split(self.k(keys)), self._split(self.v(values))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.extend(x, keys, values, None, mask)[0]
+
+    def extend(
+        self,
+        x: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        past: KeyValue | None,
+        mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, KeyValue]:
+        """`forward`, and the M new keys and values as they are kept.
+
+        `past` holds P tokens in front of them; `mask` [N, P + M] bool.
+        """
+        new = KeyValue(self._split(self.k(keys)), self._split(self.v(values)))
+        k, v = new if past is None else past.then(new)
+        mixed = functional.scaled_dot_product_attention(self._split(self.q(x)), k, v, mask)
         y: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(x.shape))
-        return y
+        return y, new
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         batch, length, width = x.shape

@@ -38,8 +38,12 @@ def ddim_step(
     return corrupt(x0_hat, eps_of(x, x0_hat, abar), abar_prev)
 
 
-def uniform_timesteps(steps: int, of: int) -> torch.Tensor:
-    """[steps] int64, rising: 1 + floor(i * of / steps). ValueError unless 1 <= steps < of."""
+def uniform_timesteps(steps: int, of: int, trailing: bool = False) -> torch.Tensor:
+    """[steps] int64, rising: 1 + floor(i * of / steps), or `trailing`: ceil((i + 1) * of / steps)
+    - 1, which begins at the last timestep, where all is noise (Lin et al., WACV 2024,
+    arXiv:2305.08891, section 3.3). ValueError unless 1 <= steps < of.
+    """
     if not 1 <= steps < of:
         raise ValueError(f"{steps} inference steps of {of}: between 1 and {of - 1} can be")
-    return 1 + torch.arange(steps) * of // steps
+    i = torch.arange(steps)
+    return -(-(i + 1) * of // steps) - 1 if trailing else 1 + i * of // steps

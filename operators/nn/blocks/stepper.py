@@ -119,8 +119,8 @@ class Stepper(Generic[Model]):
         if told.fingerprint != self._fingerprint:
             raise ValueError(f"{path.name} belongs to other data or settings")
         self._adam.state.clear()
-        if told.step > 0:
-            for weight in self._learned.values():
+        for name, weight in self._learned.items():
+            if f"adam.step.{name}" in tensors:  # not yet, where its part of the model has not begun
                 self._adam.state[weight] = {
                     "step": torch.zeros((), device=weight.device),
                     "exp_avg": torch.zeros_like(weight),
