@@ -19,6 +19,7 @@ BENCHES = {
     "latency": "a live 30 fps source: age of a frame at the sink, detection included",
     "guard": "720p live with two faces: frame rate, and how old the verdicts are",
     "generate": "`dream`: frame rate, first frame, 10,000 frames, and guard beside it",
+    "conceal": "a feed that stalls and loses frames: on time, back without a jump; gaps foretold",
     "engines": "a start with an engine on disk: reading it, and the whole call that does",
     "overload": "a node ten times too slow: age stays bounded, every drop has a cause",
     "churn": "200 streams added and removed: everything is back to where it began",

@@ -119,6 +119,16 @@ class OpContext(Protocol):
         had.
         """
 
+    def call_at(self, moment_ns: int, stream_id: str, call: Callable[[], Any]) -> None:
+        """Nodes with inputs, live: have `call` made once the clock reaches `moment_ns`, whether
+        or not anything comes in.
+
+        In the node's own thread; what it gives goes out as what `process` gives does. What has come
+        in by then goes first. A stream has one call, the one that was asked for last; its end, a
+        break or a new epoch takes it away. EngineError in a file graph, where schedules run on pts,
+        and for sources, which are called all the time.
+        """
+
     def report(self, code: str, message: str) -> None:
         """Tell the person who runs the graph: a typed code and a sentence without secrets."""
 

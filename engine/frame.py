@@ -144,7 +144,10 @@ class Discontinuity(Struct, frozen=True, tag="discontinuity", gc=False):
 
 
 class Watermark(Struct, frozen=True, tag="watermark", gc=False):
-    """Nothing with this seq or an older one will come any more on this edge."""
+    """Nothing of this place in the stream or an older one will come any more on this edge.
+
+    A place is a seq, and among the frames that share it (see `Stamp`) a pts.
+    """
 
     stream_id: str
     seq: int

@@ -14,7 +14,7 @@ import numpy as np
 from engine.caps import Caps
 from engine.clock import Clock, FakeClock
 from engine.contract import Mode, OnDevice, Operator, PerStream
-from engine.errors import EndOfStream
+from engine.errors import EndOfStream, EngineError
 from engine.frame import Batch, Frame, Latest
 from engine.state import StreamStates
 from engine.telemetry.stats import EdgeStats
@@ -47,6 +47,7 @@ class HarnessContext:
         self.breaks: list[str] = []
         self.epochs: dict[str, int] = {}  # of streams that asked for a new one
         self.reasons: list[str] = []
+        self.calls: dict[str, tuple[int, Callable[[], Any]]] = {}  # by stream: when, and what
         self.stop = threading.Event()
         self.exits = ExitStack()
         self.states: list[StreamStates[Any]] = []
@@ -75,6 +76,25 @@ class HarnessContext:
         self.reasons.append(reason)
         epoch = self.epochs[stream] = self.epochs.get(stream, 0) + 1
         return epoch
+
+    def call_at(self, moment_ns: int, stream_id: str, call: Callable[[], Any]) -> None:
+        if self.mode == "file":
+            raise EngineError("in a file graph nothing is called at a moment of the clock")
+        self.calls[stream_id] = (moment_ns, call)
+
+    def run_calls(self, until_ns: int) -> list[Any]:
+        """Let a FakeClock run to `until_ns`: what the calls gave that were due on the way, flat."""
+        assert isinstance(self.clock, FakeClock)
+        results: list[Any] = []
+        while self.calls:
+            stream_id, (moment_ns, call) = min(self.calls.items(), key=lambda item: item[1][0])
+            if moment_ns > until_ns:
+                break
+            del self.calls[stream_id]
+            self.clock.advance(max(moment_ns - self.clock.now_ns(), 0))
+            _collect(call(), results)
+        self.clock.advance(max(until_ns - self.clock.now_ns(), 0))
+        return results
 
     def report(self, code: str, message: str) -> None:
         self.reports.append((code, message))

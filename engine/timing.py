@@ -7,6 +7,7 @@ from fractions import Fraction
 from msgspec import Struct
 
 NANOSECONDS = Fraction(1, 1_000_000_000)
+Place = tuple[int, int]  # seq, and pts in ns
 
 
 class Stamp(Struct, frozen=True, gc=False):
@@ -16,7 +17,8 @@ class Stamp(Struct, frozen=True, gc=False):
     pts: int  # presentation time in ticks of time_base
     time_base: Fraction  # seconds per tick
     capture_ns: int  # monotonic clock of this host when the frame was captured (or read)
-    seq: int  # counts the frames of one stream from 0, without gaps at the source
+    seq: int  # counts the frames of one stream from 0, without gaps at the source; a frame that
+    # an operator makes between two of them has the seq of the one before and a later pts
     epoch: int = 0  # raised by one authority; frames of an older epoch die where they are
     deadline_ns: int | None = None  # monotonic; None where no frame is ever late (file graphs)
     synthetic: bool = False  # some pixel or sample was made, not captured
@@ -25,6 +27,11 @@ class Stamp(Struct, frozen=True, gc=False):
     @property
     def pts_seconds(self) -> float:
         return float(self.pts * self.time_base)
+
+    @property
+    def place(self) -> Place:
+        """Where in its stream the frame is: what joins go by."""
+        return self.seq, self.pts_ns
 
     @property
     def pts_ns(self) -> int:

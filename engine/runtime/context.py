@@ -15,8 +15,9 @@ from engine.clock import Clock
 from engine.contract import Mode, OnDevice, Operator, PerStream
 from engine.device.opening import Devices
 from engine.device.scope import DeviceScope
-from engine.errors import OperatorError
+from engine.errors import EngineError, OperatorError
 from engine.frame import Frame
+from engine.runtime.calls import Call, Calls
 from engine.state import StreamStates
 from engine.telemetry.stats import EdgeStats
 from engine.timing import Stamp
@@ -65,6 +66,7 @@ class LaneContext:
         self._books: tuple[dict[str, EdgeStats], tuple[Account, ...]] = ({}, ())
         self._host = host
         self._own_epochs: dict[str, int] = {}  # by stream, the last one that was asked for here
+        self.calls: Calls | None = None  # of a lane that makes them
         self._seq = 0
 
     def enter(self, manager: AbstractContextManager[S]) -> S:
@@ -82,6 +84,8 @@ class LaneContext:
     def forget(self, stream_id: str) -> None:
         """Drop what the operator keeps of a stream."""
         self._own_epochs.pop(stream_id, None)
+        if self.calls is not None:
+            self.calls.forget(stream_id)
         for states in self._states:
             states.forget(stream_id)
 
@@ -99,6 +103,8 @@ class LaneContext:
     def release(self) -> None:
         """Give back what was entered and made: the operator is closed, or did not open."""
         self._states.clear()
+        if self.calls is not None:
+            self.calls.clear()
         self.exits.close()
         self.gpu = self._scope = None
         self._books = {name: stats.lost() for name, stats in self.edges().items()}, ()
@@ -132,6 +138,12 @@ class LaneContext:
             raise OperatorError("NO_EPOCH", message, permanent=False)
         epoch = self._own_epochs[stream] = self._host.epoch_of(stream)
         return epoch
+
+    def call_at(self, moment_ns: int, stream_id: str, call: Callable[[], Any]) -> None:
+        if self.calls is None:
+            message = "only nodes with inputs in live graphs are called at a moment of the clock"
+            raise EngineError(f"{message}; a file graph goes by pts")
+        self.calls.ask(Call(moment_ns, stream_id, call))
 
     def report(self, code: str, message: str) -> None:
         self._host.report(code, self.node, self.stream_id, message)

@@ -11,9 +11,10 @@ from engine.frame import Discontinuity, Frame, Item, Signal, StreamEnd, Watermar
 from engine.plan import Plan
 from engine.runtime.work import Side, Work
 from engine.spec import JoinSpec
-from engine.timing import Stamp
+from engine.timing import Place, Stamp
 from engine.transport.link import Inbox
 
+NOWHERE: Place = (-1, -1)  # before every stream
 HELD = 32  # frames a join holds per port before it stops taking (file) or forgets (live)
 
 
@@ -55,11 +56,11 @@ class Queues:
         }
         self.live = mode == "live"
         self.items: dict[str, dict[str, deque[Frame]]] = {name: {} for name in inboxes}
-        self.seq_mark: dict[str, dict[str, int]] = {name: {} for name in inboxes}
+        self.mark: dict[str, dict[str, Place]] = {name: {} for name in inboxes}
         self.pts_mark: dict[str, dict[str, int]] = {name: {} for name in inboxes}
         self.ended: dict[str, dict[str, StreamEnd]] = {name: {} for name in inboxes}
         self.signals: deque[Signal] = deque()
-        self._told: dict[str, int] = {}
+        self._told: dict[str, Place] = {}
         # (port, stream) that may yet tell a break which another port has told -> that port, and
         # when its first frame since was captured.
         self._echoes: dict[tuple[str, str], tuple[str, float]] = {}
@@ -82,9 +83,9 @@ class Queues:
             queue = self.items[name].setdefault(stream_id, deque())
             self._make_room(name, queue, item)
             queue.append(item)
-            self._mark(name, stream_id, item.stamp.seq, item.stamp.pts_ns)
+            self._mark(name, stream_id, item.stamp.place)
         elif isinstance(item, Watermark):
-            self._mark(name, item.stream_id, item.seq, item.pts_ns)
+            self._mark(name, item.stream_id, (item.seq, item.pts_ns))
         elif isinstance(item, StreamEnd):
             self.ended[name][item.stream_id] = item
         else:
@@ -104,7 +105,7 @@ class Queues:
 
     def _break(self, name: str, item: Discontinuity) -> None:
         """After a break a source may count from 0 again: what its old count said is forgotten."""
-        self.seq_mark[name].pop(item.stream_id, None)
+        self.mark[name].pop(item.stream_id, None)
         self.pts_mark[name].pop(item.stream_id, None)
         if name in self.beside:
             self._break_beside(name, item.stream_id)
@@ -134,25 +135,25 @@ class Queues:
             elif port == name and stamp.capture_ns >= since_ns:
                 del self._echoes[port, stream_id]
 
-    def _mark(self, name: str, stream_id: str, seq: int, pts_ns: int) -> None:
-        self.seq_mark[name][stream_id] = max(self.seq_mark[name].get(stream_id, -1), seq)
-        self.pts_mark[name][stream_id] = max(self.pts_mark[name].get(stream_id, -1), pts_ns)
+    def _mark(self, name: str, stream_id: str, place: Place) -> None:
+        self.mark[name][stream_id] = max(self.mark[name].get(stream_id, NOWHERE), place)
+        self.pts_mark[name][stream_id] = max(self.pts_mark[name].get(stream_id, -1), place[1])
 
     def streams(self) -> list[str]:
         """Every stream that any port knows, in order of appearance."""
         known: dict[str, None] = {}
         for name in self.inboxes:
-            known.update(dict.fromkeys(self.seq_mark[name]))
+            known.update(dict.fromkeys(self.mark[name]))
             known.update(dict.fromkeys(self.ended[name]))
         return list(known)
 
-    def past(self, name: str, stream_id: str, seq: int) -> bool:
-        """Whether nothing of the stream with `seq` or older can still come at that port."""
+    def past(self, name: str, stream_id: str, place: Place) -> bool:
+        """Whether nothing of that place in the stream or older can still come at that port."""
         return (
             stream_id in self.ended[name]
             or self.inboxes[name].closed
             or self._never(name, stream_id)
-            or self.seq_mark[name].get(stream_id, -1) >= seq
+            or self.mark[name].get(stream_id, NOWHERE) >= place
         )
 
     def over(self, stream_id: str) -> StreamEnd | None:
@@ -176,7 +177,7 @@ class Queues:
     def _expects(self, name: str, stream_id: str) -> bool:
         """Whether something of the stream may be on its way to that port."""
         if self.live:
-            return stream_id in self.seq_mark[name]
+            return stream_id in self.mark[name]
         return not self._never(name, stream_id)
 
     def _never(self, name: str, stream_id: str) -> bool:
@@ -188,7 +189,7 @@ class Queues:
     def forget(self, stream_id: str) -> None:
         for name in self.inboxes:
             self.items[name].pop(stream_id, None)
-            self.seq_mark[name].pop(stream_id, None)
+            self.mark[name].pop(stream_id, None)
             self.pts_mark[name].pop(stream_id, None)
             self.ended[name].pop(stream_id, None)
             self._echoes.pop((name, stream_id), None)
@@ -199,16 +200,15 @@ class Queues:
         if any(self.items[name].get(stream_id) for name in self.inboxes):
             return None
         marks = [
-            (self.seq_mark[name].get(stream_id, -1), self.pts_mark[name].get(stream_id, -1))
+            self.mark[name].get(stream_id, NOWHERE)
             for name, inbox in self.inboxes.items()
             if self._expects(name, stream_id)
             and stream_id not in self.ended[name]
             and not inbox.closed
         ]
-        if not marks or min(marks)[0] <= self._told.get(stream_id, -1):
+        if not marks or min(marks) <= self._told.get(stream_id, NOWHERE):
             return None
-        seq, pts_ns = min(marks)
-        self._told[stream_id] = seq
+        seq, pts_ns = self._told[stream_id] = min(marks)
         return Watermark(stream_id, seq, pts_ns)
 
     @property
@@ -273,15 +273,15 @@ class MergeInputs(ManyInputs):
     def _match(self, stream_id: str) -> Work | None:
         queues = self._queues
         heads = [
-            (queue[0].stamp.seq, name)
+            (queue[0].stamp.place, name)
             for name in self._inboxes
             if (queue := queues.items[name].get(stream_id))
         ]
         if not heads:
             return None
-        seq, name = min(heads)
+        place, name = min(heads)
         others = [other for other in self._inboxes if other != name]
-        if not queues.live and not all(queues.past(other, stream_id, seq) for other in others):
+        if not queues.live and not all(queues.past(other, stream_id, place) for other in others):
             return None
         frame = queues.items[name][stream_id].popleft()
         arguments = {**dict.fromkeys(others), name: frame}
@@ -326,7 +326,7 @@ class JoinInputs(ManyInputs):
         queues = self._queues
         while True:
             heads = {
-                name: queue[0].stamp.seq
+                name: queue[0].stamp.place
                 for name in self._inboxes
                 if (queue := queues.items[name].get(stream_id))
             }
@@ -338,8 +338,8 @@ class JoinInputs(ManyInputs):
                 return self._work({n: queues.items[n][stream_id].popleft() for n in heads})
             if not all(queues.past(name, stream_id, oldest) for name in missing):
                 return None
-            for name, seq in heads.items():
-                if seq == oldest:  # its partner was dropped elsewhere and will never come
+            for name, place in heads.items():
+                if place == oldest:  # its partner was dropped elsewhere and will never come
                     queues.items[name][stream_id].popleft()
                     self._inboxes[name].dropped("unmatched")
 

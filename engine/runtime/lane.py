@@ -11,6 +11,7 @@ from engine.contract import Operator
 from engine.errors import DeviceError, DeviceLostError, OperatorError
 from engine.frame import Frame, Signal, StreamEnd, Watermark
 from engine.plan import PlannedNode
+from engine.runtime.calls import Call, Calls
 from engine.runtime.circuit import Circuit
 from engine.runtime.context import LaneContext
 from engine.runtime.host import LaneHost
@@ -54,6 +55,9 @@ class NodeLane(threading.Thread):
         self._inputs = inputs
         self._outlets = outlets
         self.ctx = LaneContext(host, node.name, node.name, node.device, host.threads)
+        self._calls = Calls()
+        if host.mode == "live":
+            self.ctx.calls = self._calls
         self._circuit = Circuit()
         self._quarantine = Quarantine(host.out_dir, node.name)
         self._epochs: dict[str, int] = {}
@@ -102,15 +106,26 @@ class NodeLane(threading.Thread):
             self.bell.clear()
             now_ns = host.clock.now_ns()
             step = self._inputs.next(now_ns)
-            if step is None:
+            if isinstance(step, Work):
+                self._work(step)
+            elif step is not None:
+                self._signal(step)
+            call = self._calls.take(host.clock.now_ns(), busy=step is not None)
+            if call is not None:
+                self._call(call)
+            elif step is None:
                 if self._inputs.finished:
                     return
-                wait_ns = self._inputs.wait_ns(now_ns)
-                self.bell.wait(None if wait_ns is None else wait_ns / 1e9)
-            elif isinstance(step, Work):
-                self._work(step)
-            else:
-                self._signal(step)
+                self._rest(now_ns)
+
+    def _rest(self, now_ns: int) -> None:
+        """Until the bell rings, or a batch or a call is due."""
+        waits = [self._inputs.wait_ns(now_ns), self._calls.wait_ns(now_ns)]
+        wait_ns = min((wait for wait in waits if wait is not None), default=None)
+        if wait_ns is None:
+            self.bell.wait()
+        else:
+            self._host.clock.wait(self.bell, wait_ns)
 
     # ---- frames
 
@@ -144,7 +159,10 @@ class NodeLane(threading.Thread):
         except DeviceLostError as error:
             self._host.device_lost(self.node.name, work.newest.stamp.stream_id, error)
         except (OperatorError, DeviceError) as error:
-            self._give_up(error, work, now_ns)
+            for inbox, frame in work.frames:
+                inbox.dropped("quarantined")
+                self._outlets.skip(frame)
+            self._give_up(error, work.newest.stamp.stream_id, now_ns)
         except BaseException as error:  # noqa: BLE001  also SystemExit: the stream goes on
             self._bad_frame(error, work, axis_ns)
         finally:
@@ -161,6 +179,31 @@ class NodeLane(threading.Thread):
             return
         for _, frame in work.frames:  # in order: of a stream's marks the last one counts
             self._outlets.skip(frame)
+
+    def _call(self, call: Call) -> None:
+        """What `_process` does, without a frame that could be kept or dropped."""
+        now_ns = self._host.clock.now_ns()
+        if not self._is_open or self._circuit.is_open(now_ns):
+            return
+        self.busy_since_ns = now_ns
+        try:
+            result = self.ctx.run(call.make)
+            self.stats.busy.add(self._host.clock.now_ns() - now_ns)
+            self.busy_since_ns = None  # waiting for room downstream is not being stuck
+            if result is not None:
+                taint = self._provenance.of_call(call.stream_id)
+                self._outlets.send_result(result, None, taint, (), self._provenance.trusted)
+        except DeviceLostError as error:
+            self._host.device_lost(self.node.name, call.stream_id, error)
+        except (OperatorError, DeviceError) as error:
+            self._give_up(error, call.stream_id, now_ns)
+        except BaseException as error:  # noqa: BLE001  as in `_process`: the stream goes on
+            self.stats.error = f"{type(error).__name__}: {error}"
+            told = f"called without a frame: {self.stats.error}"
+            self._host.report("CALL_FAILED", self.node.name, call.stream_id, told)
+            self._count_failure(error, call.stream_id, now_ns)
+        finally:
+            self.busy_since_ns = None
 
     def _book(self, work: Work, start_ns: int) -> None:
         now_ns = self._host.clock.now_ns()
@@ -209,14 +252,13 @@ class NodeLane(threading.Thread):
             stamp.stream_id,
             f"frame seq {stamp.seq} pts {stamp.pts_seconds:.3f} s: {self.stats.error}",
         )
+        self._count_failure(error, stamp.stream_id, axis_ns)
+
+    def _count_failure(self, error: BaseException, stream_id: str, axis_ns: int) -> None:
         if self._circuit.failed(axis_ns):
             self.stats.state = "open_circuit"
-            self._host.report(
-                "CIRCUIT_OPEN",
-                self.node.name,
-                stamp.stream_id,
-                f"too many failures in a row; frames pass it by for a while. Last: {error}",
-            )
+            told = f"too many failures in a row; frames pass it by for a while. Last: {error}"
+            self._host.report("CIRCUIT_OPEN", self.node.name, stream_id, told)
 
     def _keep(self, frame: Frame, trace: str) -> None:
         try:
@@ -227,16 +269,13 @@ class NodeLane(threading.Thread):
 
     # ---- failing and coming back
 
-    def _give_up(self, error: OperatorError | DeviceError, work: Work, now_ns: int) -> None:
-        for inbox, frame in work.frames:
-            inbox.dropped("quarantined")
-            self._outlets.skip(frame)
+    def _give_up(self, error: OperatorError | DeviceError, stream_id: str, now_ns: int) -> None:
         if self.ctx.mode == "file" or not isinstance(error, OperatorError) or error.permanent:
             self._close()
             self._fail(error)
             return
         self._close()
-        self._try_later(error, work.newest.stamp.stream_id, now_ns)
+        self._try_later(error, stream_id, now_ns)
 
     def _try_later(self, error: OperatorError, stream_id: str, now_ns: int) -> None:
         self.stats.state = "retrying"

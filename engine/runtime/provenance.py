@@ -24,6 +24,10 @@ class Provenance:
         """The operator is given this."""
         self._mixed |= work.synthetic_streams
 
+    def of_call(self, stream_id: str) -> Taint | None:
+        """Which results are synthetic that came of no frame, but of what had gone in before."""
+        return everything if stream_id in self._mixed else None
+
     def of_rest(self, stream_id: str) -> Taint | None:
         """Which results of a `reset` are synthetic; from here on nothing has gone in."""
         if stream_id not in self._mixed:

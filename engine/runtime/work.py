@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from engine.frame import Batch, Frame, Latest, Signal
 from engine.runtime.outlets import Taint
-from engine.timing import Stamp
+from engine.timing import Place, Stamp
 from engine.transport.link import Inbox
 
 
@@ -68,8 +68,8 @@ class Work:
         return self.frames[-1][1]
 
 
-def _moment(stamp: Stamp) -> tuple[str, int]:
-    return stamp.stream_id, stamp.seq
+def _moment(stamp: Stamp) -> tuple[str, Place]:
+    return stamp.stream_id, stamp.place
 
 
 class Inputs(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 import cv2
@@ -25,10 +26,13 @@ class ImageFolderSinkConfig(Config, frozen=True):
 
 
 class ImageFolderSink(Operator[ImageFolderSinkConfig]):
-    """Files are named by seq, so they sort; one is whole or absent."""
+    """Files are named by seq, and further ones of the same seq (frames made between captured ones)
+    by a number behind it, so they sort; one is whole or absent.
+    """
 
     def open(self, ctx: OpContext) -> None:
         self._ctx = ctx
+        self._names = ctx.per_stream(lambda _: Counter[int]())
 
     def process(self, frames: Video) -> None:
         if frames.stamp.seq % self.config.every == 0:
@@ -37,7 +41,12 @@ class ImageFolderSink(Operator[ImageFolderSinkConfig]):
     def _write(self, frame: Frame) -> None:
         stamp, config = frame.stamp, self.config
         folder = fill_in(config.path, stamp.stream_id)
-        path = self._ctx.output_path(f"{folder}/{stamp.seq:08d}.{config.kind}")
+        names = self._names[stamp.stream_id]
+        again = names[stamp.seq]
+        names.clear()  # they come in order: only the last one can come again
+        names[stamp.seq] = again + 1
+        name = f"{stamp.seq:08d}_{again}" if again else f"{stamp.seq:08d}"
+        path = self._ctx.output_path(f"{folder}/{name}.{config.kind}")
         options = [cv2.IMWRITE_JPEG_QUALITY, config.quality] if config.kind == "jpg" else []
         _, encoded = cv2.imencode(f".{config.kind}", to_bgr(frame), options)
         draft = path.with_suffix(".part")

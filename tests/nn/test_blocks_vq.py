@@ -21,12 +21,12 @@ def test_each_vector_gets_its_nearest_entry() -> None:
     book.entries.normal_()
     found = book(x)
     wanted = torch.cdist(x.flatten(0, 1), book.entries).argmin(dim=1).view(4, 7)
-    assert torch.equal(found.index, wanted)
+    assert torch.equal(found.codes, wanted)
     torch.testing.assert_close(found.vectors, book.entries[wanted])
-    assert torch.equal(book.lookup(found.index), book.entries[wanted])
+    assert torch.equal(book.lookup(found.codes), book.entries[wanted])
     error = (x - book.entries[wanted]).square().mean()
     torch.testing.assert_close(found.commitment, error)
-    assert torch.equal(book.nearest(book.lookup(found.index)), found.index)
+    assert torch.equal(book.nearest(book.lookup(found.codes)), found.codes)
 
 
 def test_gradients_go_straight_through_and_commitment_pulls_the_input_alone() -> None:
@@ -37,7 +37,7 @@ def test_gradients_go_straight_through_and_commitment_pulls_the_input_alone() ->
     assert torch.equal(by_vectors, slope)
     found = book(x)
     (by_commitment,) = torch.autograd.grad(found.commitment, x)
-    torch.testing.assert_close(by_commitment, 2 * (x - book.entries[found.index]).detach() / 18)
+    torch.testing.assert_close(by_commitment, 2 * (x - book.entries[found.codes]).detach() / 18)
     assert not book.entries.requires_grad
 
 
@@ -45,7 +45,7 @@ def test_it_works_in_float32_under_autocast() -> None:
     book, x = Codebook(CONFIG), torch.randn(50, 3)
     with torch.autocast("cpu", torch.bfloat16):
         found = book(x)
-    assert torch.equal(found.index, book.nearest(x))
+    assert torch.equal(found.codes, book.nearest(x))
     assert found.vectors.dtype == found.commitment.dtype == torch.float32
 
 

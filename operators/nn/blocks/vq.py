@@ -48,7 +48,7 @@ class CodebookConfig:
 class Quantised(NamedTuple):
     """Vectors [..., width] by their nearest entries."""
 
-    index: torch.Tensor  # [...] int64
+    codes: torch.Tensor  # [...] int64, their index
     vectors: torch.Tensor  # [..., width] the entries; gradients go on to the input as they come
     commitment: torch.Tensor  # scalar: mean square of input - entry; no gradient to the entry
 
@@ -167,8 +167,8 @@ def perplexity(index: torch.Tensor, codes: int) -> float:
 def _nearest(x: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
     """|x - e|^2 without |x|^2, which is the same for all entries."""
     half, turned = entries.square().sum(dim=1) / 2, entries.T
-    found = [torch.addmm(half, part, turned, alpha=-1).argmin(dim=1) for part in x.split(_ROWS)]
-    return torch.cat(found) if found else x.new_zeros(0, dtype=torch.int64)
+    parts = (torch.addmm(half, part, turned, alpha=-1) for part in torch.split(x, _ROWS))
+    return torch.cat([part.argmin(dim=1) for part in parts])
 
 
 def _sums(x: torch.Tensor, index: torch.Tensor, codes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""What a live picture will show next, and what is done with that."""
