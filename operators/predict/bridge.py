@@ -82,14 +82,28 @@ class Bridge:
         out = [] if self._live else self._fill(frame)
         now_ns = self._ctx.clock.now_ns() if self._live else stamp.pts_ns
         self._rhythm.note(stamp.pts_ns, now_ns)
-        first = self._newest is None or self._newest.caps != frame.caps
-        late = self._live and not first and stamp.pts <= self._shown_pts
-        self._learn(frame, first)
+        behind_ns = self._behind_ns(frame)
+        late = self._live and behind_ns is not None and behind_ns >= 0
+        newest = self._newest
+        self._learn(frame, newest is None or behind_ns is None or newest.caps != frame.caps)
         if not late:
             out.append(self._captured(frame))
         if self._live:
             self._plan()
         return out
+
+    def _behind_ns(self, frame: Frame) -> int | None:
+        """How long before the last moment that was made the frame's own is, -1 if it is after it or
+        none was made; None where the two are of different counts.
+        """
+        newest, stamp = self._newest, frame.stamp
+        if newest is None or newest.stamp.time_base != stamp.time_base:
+            return None
+        behind = self._shown_pts - stamp.pts
+        if self._source is FEED or behind < 0:
+            return -1
+        behind_ns = rescale_pts(behind, stamp.time_base, NANOSECONDS)
+        return behind_ns if behind_ns <= self._tools.most_ns else None
 
     def _learn(self, frame: Frame, first: bool) -> None:
         before, self._newest = self._newest, frame
@@ -125,7 +139,7 @@ class Bridge:
 
     def _shown(self, target: Target, *, seam: bool) -> float:
         """Have a target shown: how far it is reached, 0 to 1."""
-        if seam and self._seam.left == 0:
+        if seam and self._seam.left == 0 and self._seam.shown is not None:
             period_ns = self._rhythm.period_ns or self._tools.handback_ns or 1
             self._seam.open(self._tools.handback_ns // period_ns + 1)
         if self._seam.left == 0:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine import OperatorError
+from engine import Frame, OperatorError
 from engine.testing import run_operator
 from operators.sinks._pixels import to_bgr
 from operators.sinks.image_folder import ImageFolderSink, ImageFolderSinkConfig
@@ -84,3 +84,15 @@ def test_a_video_in_the_folder_is_named(tmp_path):
         run_operator(ImageFolder(ImageFolderConfig(path=str(tmp_path))))
     assert caught.value.code == "NOT_A_PICTURE"
     assert "clip.mp4" in str(caught.value)
+
+
+def test_frames_made_between_two_others_take_nobodys_name(tmp_path):
+    """They share a seq with a neighbour."""
+    frames = numbered(3)
+    again = Frame(frames[2].data, frames[1].caps, frames[1].stamp)
+    given = [frames[0], frames[1], again, again, frames[2]]
+    run_operator(ImageFolderSink(ImageFolderSinkConfig(kind="png")), given, output=tmp_path)
+    names = sorted((tmp_path / "cam").iterdir())
+    assert [path.stem[6:] for path in names] == ["00", "01", "01_1", "01_2", "02"]
+    for path, frame in zip(names, given, strict=True):
+        np.testing.assert_array_equal(cv2.imread(str(path)), to_bgr(frame))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -281,6 +282,43 @@ def test_another_size_begins_anew(live: Live) -> None:
     live.run_until(26 * 40 + 25)
     assert [frame.caps.width for frame in live.made[3:]] == [64, 64]
     assert live.moments == list(range(26))
+
+
+def test_frames_of_another_size_may_come_too_late(live: Live) -> None:
+    live.feed(range(15))
+    live.run_until(22 * 40 + 20)
+    for n in range(15, 20):
+        live.give(picture(n, width=64, height=48))
+    live.run_until(25 * 40 + 25)
+    assert live.moments == list(range(25))
+    assert [frame.caps.width for frame in live.frames[-3:]] == [64] * 3
+    assert live.frames[-1].stamp.seq == 19
+
+
+def test_another_time_base_begins_anew(live: Live) -> None:
+    live.feed(range(15))
+    live.run_until(20 * 40 + 30)
+    last = picture(20)
+    stamp = replace(last.stamp, pts=20, time_base=Fraction(1, 25))
+    other = Frame(last.data, last.caps, stamp)
+    live.give(other)
+    assert live.frames[-1] is other
+
+
+def test_a_feed_whose_pts_go_back_is_not_swallowed(live: Live) -> None:
+    live.feed(range(15))
+    given = [picture(7), picture(8), picture(8)]
+    for frame in given:
+        live.give(frame)
+    assert live.frames[-3:] == given
+
+
+def test_nor_is_one_that_counts_from_0_again_behind_a_gap(live: Live) -> None:
+    live.feed(range(100, 115))
+    live.run_until(120 * 40 + 30)
+    given = picture(0)
+    live.give(given)
+    assert live.frames[-1] is given
 
 
 def test_right_behind_another_size_there_is_no_motion_to_go_on_with(live: Live) -> None:
