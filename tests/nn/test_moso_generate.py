@@ -220,7 +220,7 @@ def test_moso_vqvae_is_a_codec() -> None:
 
 
 def test_the_systems_own_plan() -> None:
-    assert plan_of(COMPACT) == DecodePlan(steps=8)
+    assert plan_of(COMPACT) == DecodePlan(steps=8, sharpness=4.0)
     assert plan_of(PAPER) == DecodePlan(steps=16, temperature=0.3)
 
 

@@ -260,4 +260,5 @@ COMPACT = SystemConfig(
         grounded=True, held=True, prefix=True,
     ),
     steps=8,
+    sharpness=4.0,
 )  # fmt: skip
